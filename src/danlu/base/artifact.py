@@ -1,0 +1,273 @@
+"""An artefact: a folder that says what it is, from what it was made, and whether it is intact.
+
+In: a folder and the facts about its making. Out: `manifest.json`, written last, so that a folder without one is
+unfinished. Called by every stage and by `inspect`, `list`, `show`. Does not know what the files mean.
+
+A fingerprint is the hash of resolved config + parents' fingerprints + stage version: the name of a result before it
+is computed. The files' SHA-256 say whether what lies there is what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from danlu.base.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
+UNHASHED_FOLDERS = ("checkpoints", "scratch")
+"""Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artefact on disk. `manifest` is its JSON as a dictionary; see `seal` for the fields."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return str(self.manifest["kind"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.manifest["config"]
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        return self.manifest["metrics"]
+
+    def path(self, name: str) -> Path:
+        """Path of one file of this artefact; ArtifactError names the artefact where the file is missing."""
+        path = self.folder / name
+        if not path.exists():
+            raise ArtifactError(f"the {self.kind} artefact lacks a file", where=path, remedy="make the artefact again")
+        return path
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def fingerprint(stage: str, version: int, config: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The name of a result before it is made: stage, its version, resolved config, parents' fingerprints."""
+    return digest({"stage": stage, "version": version, "config": dict(config), "parents": dict(parents)})
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """`{relative name: {bytes, sha256}}` for every file that the manifest answers for, in sorted order."""
+    table = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST and name.split("/")[0] not in UNHASHED_FOLDERS:
+            table[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+    return table
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the system and the packages that can change a result."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in REPORTED_PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename or a new file survives a loss of power."""
+    if os.name == "nt":  # Windows has no handle for folders; its rename is already journalled
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part: temporary file, flush, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = data.encode() if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def folder_in_place(target: Path) -> Iterator[Path]:
+    """Yield a new folder that becomes `target` when the block ends without an error, and vanishes otherwise.
+
+    Every file is flushed before the rename. An existing `target` is an error: folders are never overwritten.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    try:
+        yield working
+        for path in sorted(working.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            else:
+                sync_folder(path)
+        sync_folder(working)
+        if target.exists():
+            raise ArtifactError("a folder of this name exists already", where=target, remedy="choose another folder")
+        os.rename(working, target)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
+    sync_folder(target.parent)
+
+
+def seal(
+    folder: Path,
+    *,
+    kind: str,
+    stage: str,
+    version: int,
+    config: Mapping[str, Any],
+    parents: Mapping[str, Artifact],
+    metrics: Mapping[str, Any],
+    seconds: float,
+    seed: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Hash every file of `folder`, write its manifest last, and return the finished artefact.
+
+    `config` is the resolved config; `metrics` are plain numbers and small tables; `seconds` is the working time, over
+    all interruptions; `extra` holds facts of one kind only (for example `{"threads": 2}`).
+    """
+    ancestry = {name: parent.fingerprint for name, parent in parents.items()}
+    manifest = {
+        "kind": kind,
+        "format_version": FORMAT_VERSION,
+        "stage": stage,
+        "stage_version": version,
+        "fingerprint": fingerprint(stage, version, config, ancestry),
+        "config": dict(config),
+        "parents": {
+            name: {"fingerprint": parent.fingerprint, "kind": parent.kind, "folder": _relative(parent.folder, folder)}
+            for name, parent in parents.items()
+        },
+        "files": hash_files(folder),
+        "metrics": dict(metrics),
+        "seed": seed,
+        "versions": versions(),
+        "seconds": round(seconds, 3),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **(dict(extra) if extra is not None else {}),
+    }
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return Artifact(folder, manifest)
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path, start)).as_posix()
+
+
+def is_finished(folder: Path) -> bool:
+    """True where the folder has a manifest; an interrupted stage leaves none."""
+    return (folder / MANIFEST).is_file()
+
+
+def open_artifact(folder: Path | str, kind: str | Iterable[str] | None = None, *, verify: bool = True) -> Artifact:
+    """Open a finished artefact; ArtifactError says what is missing, damaged or of another kind.
+
+    `verify` re-reads every file and compares its SHA-256; without it only presence and size are compared.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind) if kind is not None else None
+    if kinds is not None and manifest["kind"] not in kinds:
+        raise ArtifactError(
+            f"a {' or '.join(kinds)} artefact is needed here", where=folder, found=f"kind {manifest['kind']!r}"
+        )
+    damage = check_files(folder, manifest, hashes=verify)
+    if damage:
+        raise ArtifactError(
+            "the artefact is damaged",
+            where=folder,
+            found="; ".join(damage[:5]) + (f"; and {len(damage) - 5} more" if len(damage) > 5 else ""),
+            remedy="restore the files or make the artefact again with --again",
+        )
+    return Artifact(folder, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder as a dictionary, or an ArtifactError that says why there is none."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ArtifactError("there is no such artefact", where=folder, remedy="check the path, or run its stage first")
+    if not path.is_file():
+        raise ArtifactError(
+            "the folder is not a finished artefact", where=folder, found=f"no {MANIFEST}", remedy="run its stage again"
+        )
+    try:
+        manifest = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ArtifactError("the manifest cannot be read", where=path, found=error) from None
+    needed = {"kind", "format_version", "fingerprint", "config", "parents", "files", "metrics"}
+    if not isinstance(manifest, dict) or not needed <= manifest.keys():
+        raise ArtifactError("the manifest is not one of danlu's", where=path)
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise ArtifactError(
+            "the artefact was made by a newer danlu",
+            where=folder,
+            found=f"format version {manifest['format_version']}, this danlu reads up to {FORMAT_VERSION}",
+            remedy="upgrade danlu",
+        )
+    return manifest
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any], *, hashes: bool = True) -> list[str]:
+    """What is wrong with the files of an artefact, one line each; an empty list means intact."""
+    damage = []
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            damage.append(f"{name} is missing")
+        elif path.stat().st_size != facts["bytes"]:
+            damage.append(f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
+        elif hashes and hash_file(path) != facts["sha256"]:
+            damage.append(f"{name} has another SHA-256 than the manifest says")
+    return damage

@@ -1,0 +1,193 @@
+"""Everything that danlu says to a person, in one place.
+
+In: lines, tables, progress. Out: a coloured terminal, plain lines where there is none, or one JSON object a line
+with `--json`. Called from stages and commands; the only file that prints. Ranks other than the first stay silent
+(`set_mode(quiet=True)`). Holds the one piece of global state of the package: how to speak.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+PLAIN_INTERVAL_SECONDS = 5.0
+_mode = {"json": False, "quiet": False}
+_terminal = Console(stderr=False, highlight=False)
+_said: set[str] = set()
+
+
+def set_mode(*, json_lines: bool = False, quiet: bool = False) -> None:
+    """Choose how to speak: `json_lines` for scripts, `quiet` for all ranks but the first."""
+    _mode["json"], _mode["quiet"] = json_lines, quiet
+
+
+def is_json() -> bool:
+    return _mode["json"]
+
+
+def emit(event: str, **values: Any) -> None:
+    """With `--json`, print one object `{"event": …, …}`; otherwise nothing. Commands print their result with it."""
+    if _mode["json"] and not _mode["quiet"]:
+        print(json.dumps({"event": event, **values}, ensure_ascii=False, default=str), flush=True)
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """Print one line for a person; `style` is a rich style such as `bold` or `dim`."""
+    if _mode["quiet"]:
+        return
+    if _mode["json"]:
+        emit("log", text=text)
+    else:
+        _terminal.print(escape(text), style=style or None, soft_wrap=True)
+
+
+def say_markup(markup: str) -> None:
+    """Print a line that holds rich markup; the caller has escaped what came from data."""
+    if not _mode["quiet"] and not _mode["json"]:
+        _terminal.print(markup, soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """Print the title of a part: a blank line and a bold line."""
+    if not _mode["json"]:
+        say()
+    say(text, style="bold")
+
+
+def warn_once(text: str) -> None:
+    """Print a warning to standard error the first time this text is given, and never again."""
+    if text in _said or _mode["quiet"]:
+        return
+    _said.add(text)
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Write to standard output as it is, without a line end: streamed replies."""
+    if not _mode["quiet"]:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table; numbers are right-aligned. With `--json` it becomes one event with its rows."""
+    listed = [[_cell(value) for value in row] for row in rows]
+    if _mode["json"]:
+        emit("table", title=title, columns=list(columns), rows=listed)
+        return
+    if _mode["quiet"]:
+        return
+    drawn = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for index, name in enumerate(columns):
+        numeric = bool(listed) and all(row[index][:1] in "0123456789-+−.$" or not row[index] for row in listed)
+        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        drawn.add_row(*(escape(value) for value in row))
+    _terminal.print(drawn)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
+
+
+class Progress:
+    """Rate and time left of one piece of work; a moving line on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, what: str, total: float | None, unit: str):
+        self.what, self.total, self.unit = what, total, unit
+        self.done = 0.0
+        self.started_at = self.spoken_at = time.monotonic()
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Count `amount` more units as done and, if it is time, say so; `note` stands at the end of the line."""
+        self.done += amount
+        now = time.monotonic()
+        interval = 0.2 if _terminal.is_terminal and not _mode["json"] else PLAIN_INTERVAL_SECONDS
+        if now - self.spoken_at >= interval:
+            self.spoken_at = now
+            self._speak(now, note, end="\r")
+
+    def _speak(self, now: float, note: str, end: str) -> None:
+        elapsed = max(now - self.started_at, 1e-9)
+        rate = self.done / elapsed
+        left = (self.total - self.done) / rate if self.total is not None and rate > 0 else None
+        if _mode["json"]:
+            emit(
+                "progress",
+                what=self.what,
+                done=self.done,
+                total=self.total,
+                unit=self.unit,
+                per_second=rate,
+                seconds_left=left,
+            )
+            return
+        share = f"{100 * self.done / self.total:3.0f} % " if self.total else ""
+        parts = [
+            f"  {self.what} {share}",
+            f"{self.done:,.0f} {self.unit}",
+            f"{rate:,.0f}/s",
+            duration(left) + " left" if left is not None else "",
+        ]
+        line = "  ".join(part for part in [*parts, note] if part)
+        if _mode["quiet"]:
+            return
+        if _terminal.is_terminal:
+            width = _terminal.width - 1
+            sys.stdout.write(end + line[:width].ljust(width))
+            sys.stdout.flush()
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """End the moving line; says nothing where the work was too short to have been mentioned."""
+        if self.spoken_at != self.started_at and _terminal.is_terminal and not _mode["json"] and not _mode["quiet"]:
+            self._speak(time.monotonic(), "", end="\r")
+            sys.stdout.write("\n")
+
+
+@contextmanager
+def progress(what: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:
+    """Show rate and time left while the block runs; work under two seconds stays silent on plain output."""
+    shown = Progress(what, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def duration(seconds: float | None) -> str:
+    """`95` → `1 min 35 s`; `None` → an empty string."""
+    if seconds is None:
+        return ""
+    whole = int(round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count: float, unit: str = "B") -> str:
+    """`12_345_678` → `12.3 MB`; with another `unit`, `12.3 M` tokens and the like."""
+    for prefix, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(count) >= factor:
+            return f"{count / factor:.3g} {prefix}{unit}"
+    return f"{count:.0f} {unit}".rstrip()
