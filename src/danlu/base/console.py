@@ -177,7 +177,7 @@ def duration(seconds: float | None) -> str:
     """`95` → `1 min 35 s`; `None` → an empty string."""
     if seconds is None:
         return ""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
