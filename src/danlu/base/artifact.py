@@ -170,14 +170,18 @@ def seal(
     metrics: Mapping[str, Any],
     seconds: float,
     seed: int | None = None,
+    sources: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Hash every file of `folder`, write its manifest last, and return the finished artefact.
 
     `config` is the resolved config; `metrics` are plain numbers and small tables; `seconds` is the working time, over
-    all interruptions; `extra` holds facts of one kind only (for example `{"threads": 2}`).
+    all interruptions; `sources` is the fingerprint of raw files, a parent that is no artefact; `extra` holds facts of
+    one kind only (for example `{"threads": 2}`).
     """
     ancestry = {name: parent.fingerprint for name, parent in parents.items()}
+    if sources is not None:
+        ancestry["sources"] = sources
     manifest = {
         "kind": kind,
         "format_version": FORMAT_VERSION,
@@ -190,6 +194,7 @@ def seal(
             for name, parent in parents.items()
         },
         "files": hash_files(folder),
+        "sources": sources,
         "metrics": dict(metrics),
         "seed": seed,
         "versions": versions(),

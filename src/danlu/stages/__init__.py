@@ -1,0 +1,47 @@
+"""The ordered table of stages: what each takes, what it makes, and where its code is.
+
+In: a stage's name; out: its entry, or its module when it is about to be configured or run. Read by `recipe`, `cli` and
+`show`. A stage's module is imported when asked for, so that reading this table costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`takes`: input name -> kinds that fit, best first. `every_rank`: all ranks run it together, else the first alone."""
+
+    name: str
+    makes: str
+    summary: str
+    takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    every_rank: bool = False
+
+    def module(self) -> ModuleType:
+        """The stage's file: `Config`, `VERSION`, `run`, and what it offers to planning."""
+        return importlib.import_module(f"danlu.stages.{self.name}")
+
+
+_CORPUS = {"corpus": ("corpus",)}
+_TOKENIZER = {"tokenizer": ("tokenizer",)}
+_SHARDS = {"shards": ("shards",)}
+_MODEL = {"model": ("model",)}
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("prepare", "corpus", "clean, deduplicate and split raw text; every rejection has its reason"),
+        Stage("tokenizer", "tokenizer", "learn a byte-level BPE vocabulary", _CORPUS),
+        Stage("shard", "shards", "turn text into packed rows of ids on disk", {**_CORPUS, **_TOKENIZER}),
+        Stage("pretrain", "model", "train a Transformer on rows of text", {**_SHARDS, **_TOKENIZER}, every_rank=True),
+        Stage("finetune", "model", "teach a model to answer", {**_MODEL, **_SHARDS, **_TOKENIZER}, every_rank=True),
+        Stage("evaluate", "evaluation", "measure loss, bits per byte and answers", {**_MODEL, **_CORPUS}),
+        Stage("export", "export", "write the complete Hugging Face folder and check its logits", {**_MODEL, **_CORPUS}),
+        Stage("serve", "service", "answer requests over the OpenAI protocol", {"model": ("export", "model")}),
+    )
+}
