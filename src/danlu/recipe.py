@@ -1,7 +1,7 @@
 """Recipes: read, check, plan and run the stages that a page of values names.
 
-In: a YAML file or a dictionary, and overrides `path=value`. Out: a `Recipe`; from it a plan (one `Step` a section, with
-config, inputs, folder, fingerprint and state) and the artefacts. Called by `cli` and by `danlu.run`. Values only: no class
+In: a YAML file or a dictionary, and overrides `path=value`. Out: a `Recipe`; from it a plan (one `Step` a section:
+config, inputs, folder, fingerprint, state) and the artefacts. Called by `cli` and by `danlu.run`. Values only: no class
 paths, no expressions, no includes, no YAML aliases. Knows no stage's meaning; those are in `stages/`.
 """
 
@@ -65,7 +65,7 @@ class Section:
 class Step:
     """One section, resolved: what would run, on what, to where, and how that folder stands now.
 
-    `state` is `done`, `stale` (made from something else), `interrupted` or `to do`; `parents` maps input names to steps.
+    `state` is `done`, `stale` (made from something else), `interrupted` or `to do`; `parents`: input name -> step.
     """
 
     section: Section
@@ -97,7 +97,7 @@ class Recipe:
         if not path.is_file():
             raise ConfigError("there is no such recipe", where=path, remedy="danlu new NAME writes one to start from")
         try:
-            values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+            values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError("the recipe is not valid YAML", where=path, found=error) from None
         if not isinstance(values, dict):
@@ -118,25 +118,26 @@ class Recipe:
         for override in overrides:
             _apply(page, override)
         found: list[str] = []
-        name, seed = page.get("name", default_name), page.get("seed", 0)
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+        name, seed = str(page.get("name", default_name)), page.get("seed", 0)
+        if not NAME.fullmatch(name):
             found.append(f"name: letters, digits, '-', '_' and '.'; found {name!r}")
         if not isinstance(seed, int) or isinstance(seed, bool):
             found.append(f"seed: a whole number; found {seed!r}")
+            seed = 0
         sections = [
             section
             for key, value in page.items()
             if key not in TOP_LEVEL and (section := _section(key, value, found)) is not None
         ]
+        recipe = cls(name, seed, tuple(sections), where)
+        found += recipe._configs()[1]
+        found += recipe._wiring()[1] if len(found) == 0 else []
         if found:
             raise _refusal(where, found)
-        recipe = cls(name, seed, tuple(sections), where)
-        recipe.configs()
-        recipe.wiring()
         return recipe
 
-    def configs(self) -> dict[str, Settings]:
-        """Every section's config; one ConfigError lists the problems of all of them."""
+    def _configs(self) -> tuple[dict[str, Settings], list[str]]:
+        """Every section's config, and the problems of all of them."""
         configs, found = {}, []
         for section in self.sections:
             model = section.stage.module().Config
@@ -147,31 +148,27 @@ class Recipe:
                 configs[section.name] = read_settings(model, values, self.where, section.name)
             except ConfigError as error:
                 found.extend(str(error.found).split("\n         "))
-        if found:
-            raise _refusal(self.where, found)
-        return configs
+        return configs, found
 
-    def wiring(self) -> dict[str, dict[str, str]]:
-        """For every section, input name -> the nearest earlier section that makes a fitting kind, or the one it names."""
-        wires, found = {}, []
+    def _wiring(self) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """For every section: input name -> the nearest earlier section that makes a fitting kind, or the named one."""
+        wires: dict[str, dict[str, str]] = {}
+        found = []
         for index, section in enumerate(self.sections):
-            earlier = self.sections[:index]
             wires[section.name] = {}
             for unknown in section.inputs.keys() - section.stage.takes.keys():
                 found.append(f"{section.name}.inputs.{unknown}: {section.stage.name} takes no such input")
             for need, kinds in section.stage.takes.items():
-                chosen = _producer(section, need, kinds, earlier)
+                chosen = _producer(section, need, kinds, self.sections[:index])
                 if isinstance(chosen, Section):
                     wires[section.name][need] = chosen.name
                 else:
                     found.append(chosen)
-        if found:
-            raise _refusal(self.where, found)
-        return wires
+        return wires, found
 
     def plan(self, runs: Path = Path("runs")) -> list[Step]:
         """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written."""
-        configs, wires = self.configs(), self.wiring()
+        (configs, _), (wires, _) = self._configs(), self._wiring()
         steps: dict[str, Step] = {}
         for section in self.sections:
             parents = {need: steps[name] for need, name in wires[section.name].items()}
@@ -236,7 +233,7 @@ def _refusal(where: str, found: Sequence[str]) -> ConfigError:
 
 
 def _apply(page: dict[str, Any], override: str) -> None:
-    """Set one `path=value`; the value is read as YAML, so `3e-4`, `true` and `[a, b]` mean what they mean on the page."""
+    """Set one `path=value`; the value is read as YAML: `3e-4`, `true` and `[a, b]` mean what they mean on the page."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError("an override is written path=value", found=override, remedy="for example pretrain.minutes=5")
@@ -251,7 +248,7 @@ def _apply(page: dict[str, Any], override: str) -> None:
         here[part] = inner = dict(inner)
         here = inner
     try:
-        here[last] = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        here[last] = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError("the value of an override is not valid YAML", where=path, found=error) from None
 

@@ -14,7 +14,7 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Stage:
-    """`takes`: input name -> kinds that fit, best first. `every_rank`: all ranks run it together, else the first alone."""
+    """`takes`: input name -> fitting kinds, best first. `every_rank`: all ranks run it together, else the first."""
 
     name: str
     makes: str
