@@ -65,16 +65,17 @@ class Section:
 class Step:
     """One section, resolved: what would run, on what, to where, and how that folder stands now.
 
-    `state` is `done`, `stale` (made from something else), `interrupted` or `to do`; `parents`: input name -> step.
+    `state` is `done`, `stale` (made from something else), `interrupted` or `to do`; `parents`: input name -> section,
+    `ancestry`: input name (or `sources`, for raw files) -> fingerprint.
     """
 
     section: Section
     config: Settings
-    parents: Mapping[str, Step]
+    parents: Mapping[str, str]
+    ancestry: Mapping[str, str]
     folder: Path
     fingerprint: str
     state: str
-    sources: str | None = None
 
     @property
     def name(self) -> str:
@@ -171,16 +172,32 @@ class Recipe:
         (configs, _), (wires, _) = self._configs(), self._wiring()
         steps: dict[str, Step] = {}
         for section in self.sections:
-            parents = {need: steps[name] for need, name in wires[section.name].items()}
-            config, module = configs[section.name], section.stage.module()
-            sources = module.source_fingerprint(config) if hasattr(module, "source_fingerprint") else None
-            ancestry = {need: parent.fingerprint for need, parent in parents.items()}
-            if sources is not None:
-                ancestry["sources"] = sources
-            print_ = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
+            parents = wires[section.name]
+            ancestry = {need: steps[name].fingerprint for need, name in parents.items()}
             folder = runs / self.name / section.name
-            steps[section.name] = Step(section, config, parents, folder, print_, _state(folder, print_), sources)
+            steps[section.name] = _step(section, configs[section.name], parents, ancestry, folder)
         return list(steps.values())
+
+
+def _step(
+    section: Section, config: Settings, parents: Mapping[str, str], ancestry: Mapping[str, str], folder: Path
+) -> Step:
+    """Resolve one section; a stage that reads raw files adds their fingerprint to its ancestry."""
+    module = section.stage.module()
+    if hasattr(module, "source_fingerprint"):
+        ancestry = {**ancestry, "sources": module.source_fingerprint(config)}
+    name = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
+    return Step(section, config, parents, ancestry, folder, name, _state(folder, name))
+
+
+def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifact], out: Path) -> Step:
+    """A step outside any recipe: one stage, `path=value` words, opened inputs and the folder to make."""
+    page: dict[str, Any] = {stage.name: {}}
+    for value in values:
+        _apply(page, f"{stage.name}.{value}")
+    config = read_settings(stage.module().Config, page[stage.name], "the command line", stage.name)
+    ancestry = {need: one.fingerprint for need, one in inputs.items()}
+    return _step(Section(stage.name, stage, page[stage.name], {}), config, {}, ancestry, out)
 
 
 def _producer(section: Section, need: str, kinds: tuple[str, ...], earlier: Sequence[Section]) -> Section | str:
@@ -277,12 +294,11 @@ def differences(step: Step) -> list[str]:
     else:
         old = _read_started(step.folder) or {"config": {}}
     lines = _differing("", old["config"], step.config.model_dump(mode="json"))
-    for need, parent in step.parents.items():
-        before = old.get("parents", {}).get(need, {})
-        if before.get("fingerprint") != parent.fingerprint:
-            lines.append(f"input {need}: {parent.name} is another now")
-    if old.get("sources") != step.sources:
-        lines.append("the raw source files have changed")
+    before = {need: parent["fingerprint"] for need, parent in old.get("parents", {}).items()}
+    before["sources"] = old.get("sources")
+    for need, now in step.ancestry.items():
+        if before.get(need) != now:
+            lines.append("the raw source files have changed" if need == "sources" else f"input {need} is another now")
     version = step.section.stage.module().VERSION
     if old.get("stage_version", version) != version:
         lines.append(f"stage version {old['stage_version']}, now {version}")
@@ -325,7 +341,8 @@ def run(
                     f"{step.name} is needed and is {step.state}", where=step.folder, remedy="start from it or before it"
                 )
             redo = again and (step.state == "stale" or (from_section is not None and index >= first))
-            made[step.name] = _carry_out(step, made, rank, redo)
+            inputs = {need: made[parent] for need, parent in step.parents.items()}
+            made[step.name] = carry_out(step, inputs, rank=rank, redo=redo)
             if after is not None and rank == 0:
                 after(step, made[step.name])
     return made
@@ -342,8 +359,8 @@ def _bounds(steps: Sequence[Step], from_section: str | None, until: str | None) 
     )
 
 
-def _carry_out(step: Step, made: Mapping[str, Artifact], rank: int, redo: bool) -> Artifact:
-    """Keep, continue, refuse or make one step."""
+def carry_out(step: Step, inputs: Mapping[str, Artifact], *, rank: int = 0, redo: bool = False) -> Artifact:
+    """Keep, continue, refuse or make one step; `inputs` are the opened artefacts it takes, by input name."""
     if step.state == "done" and not redo:
         kept = artifact.open_artifact(step.folder)
         if rank == 0:
@@ -360,7 +377,6 @@ def _carry_out(step: Step, made: Mapping[str, Artifact], rank: int, redo: bool) 
         )
     if rank != 0 and not step.section.stage.every_rank:
         return _await(step)
-    inputs = {need: made[parent.name] for need, parent in step.parents.items()}
     if rank == 0:
         _begin(step, redo)
         console.heading(f"{step.name}: {'continuing' if step.state == 'interrupted' else step.section.stage.summary}")
@@ -382,8 +398,8 @@ def _begin(step: Step, redo: bool) -> None:
         "fingerprint": step.fingerprint,
         "stage_version": step.section.stage.module().VERSION,
         "config": step.config.model_dump(mode="json"),
-        "parents": {need: {"fingerprint": parent.fingerprint} for need, parent in step.parents.items()},
-        "sources": step.sources,
+        "parents": {need: {"fingerprint": print_} for need, print_ in step.ancestry.items() if need != "sources"},
+        "sources": step.ancestry.get("sources"),
     }
     artifact.write_atomically(step.folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
 

@@ -1,0 +1,66 @@
+"""`danlu inspect`: what an artefact is, from what it was made, how good it is, and whether it is intact.
+
+In: a folder. Out: lines for a person, or the manifest as JSON; exit 2 where the artefact is damaged. Called by `cli`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from danlu.base import artifact, console
+from danlu.base.errors import ArtifactError
+
+
+def run(folder: Path, *, as_json: bool = False) -> None:
+    """Print the manifest, re-read every file, and walk back through the parents that still lie on disk."""
+    manifest = artifact.read_manifest(folder)
+    if as_json:
+        console.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        return
+    damage = artifact.check_files(folder, manifest)
+    total = sum(facts["bytes"] for facts in manifest["files"].values())
+    console.heading(f"{manifest['kind']}  {folder}")
+    console.table(
+        ["", ""],
+        [
+            ("made by", f"{manifest['stage']} (version {manifest['stage_version']})"),
+            ("finished", f"{manifest['finished_at']}, after {console.duration(manifest['seconds'])}"),
+            ("fingerprint", manifest["fingerprint"]),
+            ("seed", "none" if manifest["seed"] is None else str(manifest["seed"])),
+            ("files", f"{len(manifest['files'])}, {console.size(total)}"),
+            ("intact", "yes: every SHA-256 agrees" if not damage else f"NO: {damage[0]}"),
+            ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
+        ],
+    )
+    console.heading("config")
+    console.table(["", ""], [(key, str(value)) for key, value in _flat(manifest["config"])])
+    console.heading("how good")
+    console.table(["", ""], [(key, value) for key, value in _flat(manifest["metrics"])])
+    if manifest["parents"]:
+        console.heading("made from")
+        console.table(["", "kind", "folder", "state"], list(_ancestors(folder, manifest)))
+    if damage:
+        raise ArtifactError("the artefact is damaged", where=folder, found="; ".join(damage))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list) or len(str(value)) <= 200:
+            yield f"{prefix}{key}", value if isinstance(value, int | float) else str(value)
+
+
+def _ancestors(folder: Path, manifest: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str, str, str]]:
+    for need, parent in manifest["parents"].items():
+        place = (folder / parent["folder"]).resolve()
+        state = "gone"
+        if artifact.is_finished(place):
+            found = artifact.read_manifest(place)
+            state = "the same" if found["fingerprint"] == parent["fingerprint"] else "another is there now"
+        yield ("  " * depth + need, parent["kind"], parent["folder"], state)
+        if state == "the same" and depth < 8:
+            yield from _ancestors(place, found, depth + 1)

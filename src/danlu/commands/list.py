@@ -1,0 +1,49 @@
+"""`danlu list`: the artefacts below a folder, one line each.
+
+In: a folder. Out: a table of section, kind, state, size, age and main figure. Called by `cli`. Reads manifests
+only; whether the files are intact is what `inspect` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from danlu.base import artifact, console
+from danlu.base.errors import ArtifactError
+from danlu.recipe import STARTED
+
+
+def run(runs: Path) -> None:
+    """Print every finished or interrupted artefact below `runs`, run by run."""
+    if not runs.is_dir():
+        raise ArtifactError("there are no runs here", where=runs, remedy="danlu run RECIPE makes one")
+    folders = sorted({path.parent for name in (artifact.MANIFEST, STARTED) for path in runs.rglob(name)})
+    rows = [_row(folder, runs) for folder in folders if "checkpoints" not in folder.relative_to(runs).parts]
+    if not rows:
+        raise ArtifactError("there are no artefacts here", where=runs, remedy="danlu run RECIPE makes some")
+    console.table(["artefact", "kind", "state", "size", "finished", "main figure"], rows)
+
+
+def _row(folder: Path, runs: Path) -> tuple[str, ...]:
+    name = folder.relative_to(runs).as_posix()
+    if not artifact.is_finished(folder):
+        return (name, "", "interrupted", "", "", "")
+    manifest = artifact.read_manifest(folder)
+    total = sum(facts["bytes"] for facts in manifest["files"].values())
+    return (name, manifest["kind"], "done", console.size(total), _age(manifest["finished_at"]), _figure(manifest))
+
+
+def _age(finished_at: str) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(finished_at)).total_seconds()
+    return f"{console.duration(max(seconds, 0))} ago"
+
+
+def _figure(manifest: Mapping[str, Any]) -> str:
+    """The first plain number among the metrics, by name."""
+    for name, value in manifest["metrics"].items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}"
+    return ""

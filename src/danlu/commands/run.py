@@ -1,0 +1,49 @@
+"""`danlu run`: carry out a recipe and end with its report.
+
+In: a recipe file and overrides. Out: artefacts below `runs/NAME`, `report.html` beside them, a table of what was made.
+Called by `cli` and `commands.demo`. The work is `recipe.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from danlu import recipe as recipes
+from danlu.base import console
+from danlu.commands import report
+
+
+def run(
+    recipe: Path,
+    values: Sequence[str],
+    *,
+    runs: Path = Path("runs"),
+    from_section: str | None = None,
+    until: str | None = None,
+    again: bool = False,
+    rank: int = 0,
+) -> None:
+    """Run the sections, rebuild the report after each, and say where everything lies."""
+    read = recipes.Recipe.load(recipe, values)
+    folder = runs / read.name
+    made = recipes.run(
+        read,
+        runs=runs,
+        from_section=from_section,
+        until=until,
+        again=again,
+        rank=rank,
+        after=lambda step, artifact: report.build(folder),
+    )
+    if rank != 0:
+        return
+    console.heading("made")
+    console.table(
+        ["section", "kind", "time", "folder"],
+        [(name, one.kind, console.duration(one.manifest["seconds"]), one.folder) for name, one in made.items()],
+    )
+    console.say(f"report: {folder / 'report.html'}")
+    console.emit(
+        "done", artifacts={name: str(one.folder) for name, one in made.items()}, report=str(folder / "report.html")
+    )

@@ -1,0 +1,74 @@
+"""`danlu STAGE`: one stage, as a section of a recipe or alone.
+
+In: a recipe file and overrides, or `--input need=FOLDER`, `--out FOLDER` and values. Out: one artefact.
+Called by `cli`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from danlu import recipe as recipes
+from danlu.base import artifact, console
+from danlu.base.errors import ConfigError, nearest
+from danlu.stages import Stage
+
+
+def run(
+    stage: Stage,
+    words: Sequence[str],
+    *,
+    runs: Path,
+    inputs: Sequence[str],
+    out: Path | None,
+    again: bool,
+    rank: int = 0,
+) -> None:
+    """Run the recipe's sections of this stage, or the stage alone on given folders."""
+    pages = [word for word in words if "=" not in word]
+    values = [word for word in words if "=" in word]
+    if len(pages) == 1 and out is None:
+        _from_recipe(stage, Path(pages[0]), values, runs, again, rank)
+    elif not pages and out is not None:
+        _alone(stage, values, inputs, out, again, rank)
+    else:
+        raise ConfigError(
+            f"danlu {stage.name} takes a recipe, or --out with the inputs it needs",
+            found=" ".join(words) if words else "neither",
+            remedy=f"danlu {stage.name} recipes/quickstart.yaml, or danlu {stage.name} --out FOLDER "
+            + " ".join(f"--input {need}=FOLDER" for need in stage.takes),
+        )
+
+
+def _from_recipe(stage: Stage, page: Path, values: Sequence[str], runs: Path, again: bool, rank: int) -> None:
+    read = recipes.Recipe.load(page, values)
+    names = [section.name for section in read.sections if section.stage.name == stage.name]
+    if not names:
+        raise ConfigError(f"the recipe has no section of the stage {stage.name}", where=page)
+    for name in names:
+        recipes.run(read, runs=runs, from_section=name, until=name, again=again, rank=rank)
+
+
+def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path, again: bool, rank: int) -> None:
+    """A recipe of one section, whose inputs are folders."""
+    opened = {}
+    for word in inputs:
+        need, equals, folder = word.partition("=")
+        if not equals or need not in stage.takes:
+            raise ConfigError(
+                f"{stage.name} has no input of that name{nearest(need, stage.takes)}",
+                found=word,
+                remedy=f"inputs: {', '.join(stage.takes) if stage.takes else 'none'}",
+            )
+        opened[need] = artifact.open_artifact(folder, stage.takes[need])
+    missing = [need for need in stage.takes if need not in opened]
+    if missing:
+        raise ConfigError(
+            f"{stage.name} needs {', '.join(missing)}",
+            remedy=" ".join(f"--input {need}=FOLDER" for need in missing),
+        )
+    step = recipes.single_step(stage, values, opened, out)
+    made = recipes.carry_out(step, opened, rank=rank, redo=again and step.state != "to do")
+    console.say(f"{made.kind}: {made.folder}")
+    console.emit("done", artifacts={stage.name: str(made.folder)})
