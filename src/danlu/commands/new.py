@@ -1,0 +1,74 @@
+"""`danlu new NAME`: a starter recipe and a small text.
+
+In: a folder name. Out: `NAME/recipe.yaml`, `NAME/text/*.txt`, and the next commands. Called by `cli`. Overwrites nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from danlu.base import console
+from danlu.base.errors import ConfigError
+
+RECIPE = """\
+# {name}: from your own text to a served model. Put your files into text/ (txt, jsonl, parquet, also .gz and .zst).
+# `danlu show {page}` explains every number; every value can also be given on the command line: pretrain.minutes=60
+name: {name}
+seed: 0
+
+prepare:
+  sources:
+    - {folder}/text
+
+tokenizer:
+  vocabulary_size: 512        # a few thousand for megabytes of text, 32k for gigabytes
+
+shard:
+  row_length: 128
+
+pretrain:
+  size: tiny                  # the one dial: tiny, small, base, 1b, 7b
+  minutes: 1
+
+evaluate: {{}}
+
+export: {{}}
+"""
+
+TEXTS = {
+    "furnace.txt": """\
+The furnace stood at the edge of the village. Every evening the old smith lit it, and every morning he swept the ashes out.
+A girl came to watch. She asked what he was making. He said that he did not know yet; the fire would tell him.
+So she came again the next day, and the next, and learned to read the colour of the iron.
+
+丹炉在村子的边上。每天傍晚，老铁匠把火点起来；每天早晨，他把灰扫出去。
+一个女孩来看。她问他在做什么。他说还不知道，火会告诉他。
+于是她第二天来，第三天也来，慢慢学会了看铁的颜色。
+""",
+    "river.txt": """\
+The river is wide in spring and narrow in autumn. In spring the boats go far; in autumn the children cross it on stones.
+春天河水很宽，秋天河水很窄。春天船走得很远，秋天孩子们踩着石头过河。
+
+My grandmother counted the boats. She wrote the numbers in a small book: three on Monday, five on Tuesday, none on Sunday.
+奶奶数船。她把数字写在一个小本子上：星期一三条，星期二五条，星期天一条也没有。
+""",
+}
+
+
+def run(folder: Path) -> None:
+    """Write the starter files and say what to do next."""
+    if folder.exists():
+        raise ConfigError("this name is taken", where=folder, remedy="choose another name, or remove the folder")
+    if not re.fullmatch(r"[\w][\w.-]{0,63}", folder.name):
+        raise ConfigError("a name has letters, digits, '-', '_' and '.'", found=folder.name)
+    (folder / "text").mkdir(parents=True)
+    for name, text in TEXTS.items():
+        (folder / "text" / name).write_text(text, encoding="utf-8")
+    page = folder / "recipe.yaml"
+    page.write_text(RECIPE.format(name=folder.name, page=page.as_posix(), folder=folder.as_posix()), encoding="utf-8")
+    console.say(f"made {folder}/ with recipe.yaml and text/")
+    console.say("next:")
+    for command in (f"danlu show {page}", f"danlu run {page}", f"danlu chat runs/{folder.name}/pretrain"):
+        console.say(f"  {command}")
+    console.emit("done", recipe=str(page))
