@@ -1,0 +1,212 @@
+"""Evaluate a model on what it has not seen: how likely it holds test text, and what it answers to test questions.
+
+Takes: a model and the corpus whose test side was kept away from it.
+Makes: `evaluation.json` (loss, perplexity, bits per byte by language; exact match and F1 by task and language, with n
+and standard error, beside three baselines) and `answers.jsonl` (every question, reference and answer).
+Cost: one forward pass over `documents` texts a language and one short greedy answer a question; no gradient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from danlu.base import console
+from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.config import Settings
+from danlu.base.errors import DataError
+from danlu.base.records import Conversation, Document, conversation_from_dict, document_from_dict
+
+if TYPE_CHECKING:
+    from danlu.convert import Loaded
+    from danlu.evaluate.answers import Marked
+
+VERSION = 1
+
+
+class Config(Settings):
+    """How much to measure. The first cases by a keyed hash of their ids are taken, so every run takes the same."""
+
+    documents: int = Field(200, ge=0, description="test documents scored, for each language")
+    questions: int = Field(300, ge=0, description="test conversations asked, for each task and language")
+    max_tokens: int = Field(64, ge=1, description="most tokens of an answer")
+    slots: int = Field(32, ge=1, description="questions answered at the same time")
+    baselines: bool = Field(True, description="also let the three baselines answer, learned from the training side")
+    device: str = Field("auto", description="auto, cpu, cuda")
+    seed: int = Field(0, description="chooses which cases are taken where there are more than asked for")
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
+    """Score texts, ask questions, compare with the baselines, say and write the result."""
+    from danlu import convert
+    from danlu.evaluate import report
+    from danlu.parallel import device
+
+    started_at = time.monotonic()
+    world = device.discover(device=config.device, dtype="float32")
+    model, corpus = convert.load(inputs["model"].folder, device=world.device, dtype=world.dtype), inputs["corpus"]
+    if model.tokenizer is None or model.template is None:
+        raise DataError("the model folder has no tokenizer to ask it with", where=model.folder)
+    documents = _documents(corpus, config)
+    scores = _score(model, documents)
+    conversations = _conversations(corpus, config)
+    marked = _ask(model, conversations, config)
+    baselines = _baselines(corpus, conversations) if config.baselines and conversations else {}
+    result = {
+        "language_model": report.language_model(scores),
+        "answers": report.tabulate(marked, baselines),
+        "baselines": list(baselines),
+        "core_tasks": list(report.CORE),
+        "cut": sum(one.finish == "length" for one in marked),
+        "too_long": sum(one.finish == "too long" for one in marked),
+    }
+    _say(result)
+    write_atomically(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(out / "answers.jsonl", _lines(marked, baselines))
+    return seal(
+        out,
+        kind="evaluation",
+        stage="evaluate",
+        version=VERSION,
+        config=config.model_dump(mode="json"),
+        parents=inputs,
+        metrics=_metrics(result),
+        seconds=time.monotonic() - started_at,
+        seed=config.seed,
+    )
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def _choose(records: Iterable[Any], key: Any, most: int, seed: int) -> list[Any]:
+    """At most `most` records for each value of `key`: those with the smallest keyed hash of their id, in that order."""
+    groups: dict[Any, list[tuple[bytes, Any]]] = {}
+    for record in records:
+        name = hashlib.blake2b(f"{seed}:{record.id}".encode(), digest_size=8).digest()
+        groups.setdefault(key(record), []).append((name, record))
+    chosen = []
+    for group in sorted(groups):
+        chosen += [record for _, record in sorted(groups[group], key=lambda pair: (pair[0], pair[1].id))[:most]]
+    return chosen
+
+
+def _documents(corpus: Artifact, config: Config) -> list[Document]:
+    records = (document_from_dict(record) for record in _records(corpus.path("test.jsonl")))
+    return _choose(records, lambda document: document.language, config.documents, config.seed)
+
+
+def _conversations(corpus: Artifact, config: Config) -> list[Conversation]:
+    from danlu.evaluate.answers import question_and_reference
+
+    records = (conversation_from_dict(record) for record in _records(corpus.path("conversations-test.jsonl")))
+    askable = (record for record in records if question_and_reference(record) is not None)
+    return _choose(askable, lambda one: (one.language, one.task), config.questions, config.seed)
+
+
+def _score(model: Loaded, documents: Sequence[Document]) -> dict[str, list[Any]]:
+    """Scores of the texts by language."""
+    from danlu.evaluate.score import score_texts
+
+    scores: dict[str, list[Any]] = {}
+    assert model.tokenizer is not None
+    with console.progress("scoring", len(documents), "documents") as progress:
+        for start in range(0, len(documents), 32):
+            part = documents[start : start + 32]
+            found = score_texts(model.model, model.tokenizer, [document.text for document in part])
+            for document, score in zip(part, found, strict=True):
+                if not math.isfinite(score.nats):
+                    raise DataError("the model's log-likelihood is not a number", where=document.id, found=score.nats)
+                scores.setdefault(document.language or "other", []).append(score)
+            progress.advance(len(part))
+    return scores
+
+
+def _ask(model: Loaded, conversations: Sequence[Conversation], config: Config) -> list[Marked]:
+    from danlu.evaluate.answers import answer_all
+
+    assert model.tokenizer is not None
+    assert model.template is not None
+    with console.progress("answering", len(conversations), "questions") as progress:
+        return answer_all(
+            model.model,
+            model.tokenizer,
+            model.template,
+            conversations,
+            max_tokens=config.max_tokens,
+            num_slots=config.slots,
+            advance=progress.advance,
+        )
+
+
+def _baselines(corpus: Artifact, conversations: Sequence[Conversation]) -> dict[str, list[Marked]]:
+    """What three systems without a network answer to the same questions, each learned from the training side."""
+    from danlu.evaluate.answers import mark
+    from danlu.evaluate.baselines import BASELINES
+
+    path = corpus.path("conversations-train.jsonl")
+    training = [conversation_from_dict(record) for record in _records(path)]
+    answers = {}
+    for name, kind in BASELINES.items():
+        learned = kind()
+        learned.fit(training)
+        answers[name] = [mark(conversation, learned.answer(conversation)) for conversation in conversations]
+    return answers
+
+
+def _lines(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) -> str:
+    """`answers.jsonl`: one object a question, with what each baseline answered."""
+    lines = []
+    for index, one in enumerate(marked):
+        theirs = {name: answers[index].answer for name, answers in baselines.items()}
+        lines.append(json.dumps({**one.to_dict(), "baselines": theirs}, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
+def _say(result: Mapping[str, Any]) -> None:
+    from danlu.evaluate import report
+
+    rows = [
+        [
+            report.LANGUAGE_NAMES.get(name, name),
+            part["documents"],
+            part["loss"],
+            part["perplexity"],
+            part["bits_per_byte"],
+        ]
+        for name, part in result["language_model"].items()
+    ]
+    if rows:
+        columns = ["language", "documents", "loss", "perplexity", "bits per byte"]
+        console.table(columns, rows, title="test text")
+    if result["answers"]:
+        names = result["baselines"]
+        rows = report.answer_rows(result["answers"], names)
+        console.table(report.answer_columns(names), rows, title="test questions (baselines: exact match)")
+    for count, what in (
+        (result["cut"], "were cut at max_tokens"),
+        (result["too_long"], "had a prompt that does not fit"),
+    ):
+        if count:
+            console.say(f"{count} answers {what}", style="dim")
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """The few numbers that stand in the manifest."""
+    metrics = {f"bits_per_byte_{name}": part["bits_per_byte"] for name, part in result["language_model"].items()}
+    metrics |= {f"loss_{name}": part["loss"] for name, part in result["language_model"].items()}
+    for row in result["answers"]:
+        if row["task"] == "core":
+            metrics[f"core_exact_match_{row['language']}"] = row["exact_match"]
+            metrics[f"core_f1_{row['language']}"] = row["f1"]
+    return metrics
