@@ -1,7 +1,7 @@
 """Make the project's own virtual environment and install the pinned set into it, saying what and how large.
 
-In: the folder `.venv` beside the Makefile, `constraints.txt`, and `--dev` for the tools of tests and checks. Out: the same
-environment each time; a second call does nothing. Called by the Makefile. Uses the standard library alone, because
+In: the folder `.venv` beside the Makefile, `constraints.txt`, and `--dev` for the tools of tests and checks. Out: the
+same environment each time; a second call does nothing. Called by the Makefile. Uses the standard library alone, because
 nothing else is there yet; Python's own `venv` and `pip` do the work.
 """
 

@@ -1,6 +1,7 @@
 """`danlu new NAME`: a starter recipe and a small text.
 
-In: a folder name. Out: `NAME/recipe.yaml`, `NAME/text/*.txt`, and the next commands. Called by `cli`. Overwrites nothing.
+In: a folder name. Out: `NAME/recipe.yaml`, `NAME/text/*.txt`, and the next commands. Called by `cli`.
+Overwrites nothing.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ export: {{}}
 
 TEXTS = {
     "furnace.txt": """\
-The furnace stood at the edge of the village. Every evening the old smith lit it, and every morning he swept the ashes out.
-A girl came to watch. She asked what he was making. He said that he did not know yet; the fire would tell him.
-So she came again the next day, and the next, and learned to read the colour of the iron.
+The furnace stood at the edge of the village. Every evening the old smith lit it, and every morning he
+swept the ashes out. A girl came to watch. She asked what he was making. He said that he did not know
+yet; the fire would tell him. So she came again the next day, and the next, and learned to read the colour of the iron.
 
 丹炉在村子的边上。每天傍晚，老铁匠把火点起来；每天早晨，他把灰扫出去。
 一个女孩来看。她问他在做什么。他说还不知道，火会告诉他。
@@ -50,7 +51,8 @@ So she came again the next day, and the next, and learned to read the colour of 
 The river is wide in spring and narrow in autumn. In spring the boats go far; in autumn the children cross it on stones.
 春天河水很宽，秋天河水很窄。春天船走得很远，秋天孩子们踩着石头过河。
 
-My grandmother counted the boats. She wrote the numbers in a small book: three on Monday, five on Tuesday, none on Sunday.
+My grandmother counted the boats. She wrote the numbers in a small book: three on Monday,
+five on Tuesday, none on Sunday.
 奶奶数船。她把数字写在一个小本子上：星期一三条，星期二五条，星期天一条也没有。
 """,
 }

@@ -1,0 +1,103 @@
+"""Artefacts: sealed last, verified on opening, written atomically, fingerprints that notice every change."""
+
+import json
+import os
+
+import pytest
+
+from danlu.base import artifact
+from danlu.base.errors import ArtifactError
+
+
+def make(folder, text="hello", parents=None, **changes):
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text(text)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b.bin").write_bytes(b"\0\1")
+    facts = {
+        "kind": "corpus",
+        "stage": "prepare",
+        "version": 1,
+        "config": {"x": 1},
+        "metrics": {"n": 2},
+        "seconds": 1.0,
+    }
+    return artifact.seal(folder, parents=parents if parents is not None else {}, **{**facts, **changes})
+
+
+def test_a_sealed_folder_opens_with_its_facts(tmp_path):
+    sealed = make(tmp_path / "one")
+    opened = artifact.open_artifact(tmp_path / "one", "corpus")
+    assert opened.fingerprint == sealed.fingerprint
+    assert opened.config == {"x": 1}
+    assert opened.metrics == {"n": 2}
+    assert set(opened.manifest["files"]) == {"a.txt", "sub/b.bin"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: (f / "a.txt").unlink(), "missing"),
+        (lambda f: (f / "a.txt").write_text("hell"), "4 bytes"),
+        (lambda f: (f / "a.txt").write_text("hellp"), "another SHA-256"),
+        (lambda f: (f / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda f: (f / "manifest.json").unlink(), "no manifest.json"),
+        (lambda f: (f / "manifest.json").write_text("{}"), "not one of danlu's"),
+    ],
+)
+def test_damage_is_named(tmp_path, damage, said):
+    make(tmp_path / "one")
+    damage(tmp_path / "one")
+    with pytest.raises(ArtifactError, match=said):
+        artifact.open_artifact(tmp_path / "one")
+
+
+def test_another_kind_and_a_newer_format_are_refused(tmp_path):
+    make(tmp_path / "one")
+    with pytest.raises(ArtifactError, match="a model artefact is needed"):
+        artifact.open_artifact(tmp_path / "one", "model")
+    path = tmp_path / "one" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
+    with pytest.raises(ArtifactError, match="newer danlu"):
+        artifact.open_artifact(tmp_path / "one")
+
+
+def test_the_fingerprint_covers_config_version_parents_and_sources(tmp_path):
+    parent = make(tmp_path / "parent")
+    names = {
+        make(tmp_path / "1").fingerprint,
+        make(tmp_path / "2", config={"x": 2}).fingerprint,
+        make(tmp_path / "3", version=2).fingerprint,
+        make(tmp_path / "4", parents={"corpus": parent}).fingerprint,
+        make(tmp_path / "5", sources="abc").fingerprint,
+        make(tmp_path / "6", stage="shard").fingerprint,
+    }
+    assert len(names) == 6
+    assert make(tmp_path / "7").fingerprint in names, "equal facts give equal names"
+
+
+def test_an_atomic_write_leaves_the_old_content_where_it_fails(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    artifact.write_atomically(path, "old")
+
+    def broken(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="No space"):
+        artifact.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"], "no temporary file stays behind"
+
+
+def test_a_folder_in_place_appears_whole_or_not_at_all(tmp_path):
+    with artifact.folder_in_place(tmp_path / "done") as working:
+        (working / "x").write_text("1")
+        assert not (tmp_path / "done").exists()
+    assert (tmp_path / "done" / "x").read_text() == "1"
+    with pytest.raises(RuntimeError), artifact.folder_in_place(tmp_path / "failed") as working:
+        raise RuntimeError
+    with pytest.raises(ArtifactError, match="exists already"), artifact.folder_in_place(tmp_path / "done") as working:
+        (working / "x").write_text("2")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["done"]
+    assert (tmp_path / "done" / "x").read_text() == "1"

@@ -1,0 +1,94 @@
+"""The command line as a person meets it: help without torch, errors without tracebacks, exit codes, JSON for scripts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from danlu.stages import STAGES
+
+ROOT = Path(__file__).parent.parent
+VERBS = ["new", "show", "run", "list", "inspect", "look", "chat", "serve", "doctor", "prove", "demo", *STAGES]
+
+
+def danlu(*words, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "danlu", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_help_names_every_verb_and_imports_no_torch():
+    script = "import sys; sys.argv = ['danlu', '--help']\nimport danlu.cli\ntry:\n danlu.cli.main()\nexcept SystemExit:\n pass\n"
+    script += "heavy = {'torch', 'transformers', 'numpy', 'pyarrow', 'pydantic'} & set(sys.modules)\nprint('heavy:', sorted(heavy))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "heavy: []" in said.stdout, said.stdout + said.stderr
+    for verb in VERBS:
+        assert f"  {verb} " in said.stdout, verb
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb):
+    from typer.testing import CliRunner
+
+    from danlu.cli import app
+
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage" in result.output
+
+
+def test_a_users_mistake_is_one_message_and_exit_code_2(tmp_path):
+    said = danlu("run", tmp_path / "none.yaml")
+    assert said.returncode == 2
+    assert "there is no such recipe" in said.stderr
+    assert "to do:" in said.stderr
+    assert "Traceback" not in said.stderr
+    said = danlu("--json", "inspect", tmp_path)
+    assert said.returncode == 2
+    assert json.loads(said.stdout.splitlines()[-1])["event"] == "error"
+
+
+def test_new_then_run_then_look_then_inspect_then_list(tmp_path):
+    assert danlu("new", "mine", cwd=tmp_path).returncode == 0
+    again = danlu("new", "mine", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "taken" in again.stderr
+    ran = danlu("run", "mine/recipe.yaml", "--until", "shard", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    kept = danlu("tokenizer", "mine/recipe.yaml", cwd=tmp_path)
+    assert "kept" in kept.stdout, kept.stdout + kept.stderr
+    seen = danlu("look", "runs/mine/prepare", cwd=tmp_path)
+    assert "furnace" in seen.stdout, seen.stdout + seen.stderr
+    rows = danlu("look", "runs/mine/shard", "-n", "1", cwd=tmp_path)
+    assert "row 0" in rows.stdout, rows.stdout + rows.stderr
+    inspected = danlu("inspect", "runs/mine/tokenizer", cwd=tmp_path)
+    assert "every SHA-256 agrees" in inspected.stdout, inspected.stdout + inspected.stderr
+    manifest = json.loads(danlu("inspect", "runs/mine/tokenizer", "--json", cwd=tmp_path).stdout)
+    assert manifest["kind"] == "tokenizer"
+    listed = danlu("list", cwd=tmp_path)
+    assert "mine/shard" in listed.stdout, listed.stdout + listed.stderr
+    target = tmp_path / "runs/mine/tokenizer/tokenizer.json"
+    target.write_text(target.read_text() + " ")
+    broken = danlu("inspect", "runs/mine/tokenizer", cwd=tmp_path)
+    assert broken.returncode == 2
+    assert "tokenizer.json has" in broken.stderr
+
+
+def test_a_stage_alone_takes_folders(tmp_path):
+    assert danlu("new", "mine", cwd=tmp_path).returncode == 0
+    assert danlu("prepare", "mine/recipe.yaml", cwd=tmp_path).returncode == 0
+    words = ("tokenizer", "--input", "corpus=runs/mine/prepare", "--out", "tok", "vocabulary_size=300")
+    made = danlu(*words, cwd=tmp_path)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert (tmp_path / "tok" / "tokenizer.json").exists()
+    missing = danlu("tokenizer", "--out", "tok2", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "--input corpus=FOLDER" in missing.stderr
