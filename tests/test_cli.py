@@ -1,4 +1,4 @@
-"""The command line as a person meets it: help without torch, errors without tracebacks, exit codes, JSON for scripts."""
+"""The command line as a person meets it: help without torch, errors without tracebacks, exit codes, JSON."""
 
 import json
 import os
@@ -12,6 +12,16 @@ from danlu.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 VERBS = ["new", "show", "run", "list", "inspect", "look", "chat", "serve", "doctor", "prove", "demo", *STAGES]
+HELP = """
+import sys
+sys.argv = ["danlu", "--help"]
+import danlu.cli
+try:
+    danlu.cli.main()
+except SystemExit:
+    pass
+print("heavy:", sorted({"torch", "transformers", "numpy", "pyarrow", "pydantic"} & set(sys.modules)))
+"""
 
 
 def danlu(*words, cwd=ROOT, **environment):
@@ -26,9 +36,7 @@ def danlu(*words, cwd=ROOT, **environment):
 
 
 def test_help_names_every_verb_and_imports_no_torch():
-    script = "import sys; sys.argv = ['danlu', '--help']\nimport danlu.cli\ntry:\n danlu.cli.main()\nexcept SystemExit:\n pass\n"
-    script += "heavy = {'torch', 'transformers', 'numpy', 'pyarrow', 'pydantic'} & set(sys.modules)\nprint('heavy:', sorted(heavy))"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    said = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, timeout=60)
     assert "heavy: []" in said.stdout, said.stdout + said.stderr
     for verb in VERBS:
         assert f"  {verb} " in said.stdout, verb
