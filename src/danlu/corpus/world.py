@@ -41,7 +41,8 @@ Record = dict[str, Any]
 def write(folder: Path, *, seed: int, stories: int, conversations: int, dirty: bool = True) -> dict[str, Any]:
     """Write the world; return `{documents, conversations, tasks, dirty}`, the numbers of what there is.
 
-    `dirty` counts by the kinds of `world_dirt.FATES`, which says what a cleaner should do with each. The same arguments give the same bytes. All texts differ: what is to be found twice is planted and counted.
+    `dirty` counts by the kinds of `world_dirt.FATES`, which says what a cleaner should do with each. The same arguments
+    give the same bytes. All texts differ: what is to be found twice is planted and counted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(f"little world {seed}")
