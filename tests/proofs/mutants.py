@@ -1,0 +1,204 @@
+"""`make mutants`: put each proof's own bug into a copy of the source and see that proof, and only it, go red.
+
+In: the `MUTANTS` tables of `tests/proofs/test_*.py`, or the ids to restrict them to. Out: a table (killed, survived,
+too broad, not run), the score, exit code 1 unless every mutant is killed and leaves the other proofs of its letter
+green. First the unchanged source must be green, or a red proof would prove nothing. The project's own tree is never
+touched: each mutant has a scratch copy that comes first on `PYTHONPATH`. The default tests use `tables` and `check`.
+
+Usage: python -m tests.proofs.mutants [ID ...] [--alone] [--slow] [--jobs N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.proofs.mutant import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+PROOFS = Path(__file__).parent
+TEST_NAME = re.compile(r"test_([A-Z]+[0-9]+[a-z]?)_")
+TIMEOUT_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One mutant with the id of its proof and the test file beside whose proofs it stands."""
+
+    id: str
+    tests: Path
+    mutant: Mutant
+
+    @property
+    def letter(self) -> str:
+        return self.id.rstrip("0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`killed`, `survived`, `too broad` (others of the letter went red too) or `not run`, with the reason."""
+
+    entry: Entry
+    word: str
+    detail: str
+    seconds: float
+
+
+@cache
+def proofs() -> dict[Path, dict[str, list[str]]]:
+    """Test file -> proof id -> names of its test functions, from the text of the files."""
+    found: dict[Path, dict[str, list[str]]] = {}
+    for path in sorted(PROOFS.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match = TEST_NAME.match(node.name) if isinstance(node, ast.FunctionDef) else None
+            if match is not None:
+                found.setdefault(path, {}).setdefault(match[1], []).append(node.name)
+    return found
+
+
+@cache
+def tables() -> tuple[Entry, ...]:
+    """Every entry of every `MUTANTS` table; read as text, so that a table needs no import and holds literals only."""
+    entries = []
+    for path in sorted(PROOFS.glob("test_*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if isinstance(target, ast.Name) and target.id == "MUTANTS" and isinstance(node.value, ast.Dict):
+                for key, value in zip(node.value.keys, node.value.values, strict=True):
+                    entries.append(Entry(ast.literal_eval(key), path, _mutant(value)))
+    return tuple(entries)
+
+
+def _mutant(call: ast.expr) -> Mutant:
+    if not isinstance(call, ast.Call):
+        raise ValueError(f"line {call.lineno}: a MUTANTS table holds Mutant(file, old, new) only")
+    named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return Mutant(*(ast.literal_eval(value) for value in call.args), **named)
+
+
+def check(entry: Entry) -> str | None:
+    """Why a mutant cannot be applied to the source as it stands, or None."""
+    path = ROOT / entry.mutant.file
+    if not path.is_file():
+        return f"{entry.id}: there is no {entry.mutant.file}"
+    count = path.read_text(encoding="utf-8").count(entry.mutant.old)
+    if count != 1:
+        return f"{entry.id}: the old text occurs {count} times in {entry.mutant.file}, it must occur once"
+    if entry.mutant.old == entry.mutant.new:
+        return f"{entry.id}: the mutant changes nothing"
+    if entry.id not in proofs().get(entry.tests, {}):
+        return f"{entry.id}: no test_{entry.id}_… in {entry.tests.name}"
+    return None
+
+
+def nodes(entry: Entry, alone: bool) -> tuple[list[str], list[str]]:
+    """Test nodes of the entry's own proof, and of the other proofs of its letter (none with `alone`)."""
+    own, others = [], []
+    for path, table in proofs().items():
+        for id, names in table.items():
+            listed = [f"{path.relative_to(ROOT)}::{name}" for name in names]
+            if id == entry.id:
+                own += listed if path == entry.tests else []
+            elif not alone and Entry(id, path, entry.mutant).letter == entry.letter:
+                others += listed
+    return own, others
+
+
+def run_tests(names: list[str], source: Path, slow: bool) -> dict[str, str]:
+    """Test name -> `passed`, `failed` or `skipped`, run against the `danlu` that lies in `source`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--strict-markers"]
+        command += ["-m", "not gpu and not network" + ("" if slow else " and not slow"), f"--junitxml={report}", *names]
+        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return {"": "failed"}
+        if not report.is_file():
+            raise RuntimeError(f"pytest wrote no report:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return _outcomes(report)
+
+
+def _outcomes(report: Path) -> dict[str, str]:
+    """Outcome by function name; of several parametrised cases the worst counts."""
+    outcomes: dict[str, str] = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        tags = {child.tag for child in case}
+        word = "failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"
+        name = str(case.get("name")).split("[")[0]
+        if outcomes.get(name) != "failed":
+            outcomes[name] = word if outcomes.get(name) != "passed" or word == "failed" else "passed"
+    return outcomes
+
+
+def judge(entry: Entry, *, alone: bool, slow: bool) -> Verdict:
+    """Apply one mutant to a scratch copy of the source and run its proof and the others of its letter."""
+    started_at = time.monotonic()
+    own, others = nodes(entry, alone)
+    with tempfile.TemporaryDirectory(prefix="danlu-mutant-") as scratch:
+        source = Path(scratch) / "src"
+        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+        path = source.parent / entry.mutant.file
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(entry.mutant.old, entry.mutant.new), encoding="utf-8")
+        outcomes = run_tests(own + others, source, slow)
+    names = {node.split("::")[1] for node in own}
+    mine = {word for name, word in outcomes.items() if name in names or not name}
+    red = sorted(name for name, word in outcomes.items() if word == "failed" and name and name not in names)
+    seconds = time.monotonic() - started_at
+    if "failed" not in mine:
+        word = "survived" if "passed" in mine else "not run"
+        return Verdict(entry, word, "the proof stayed green" if word == "survived" else "skipped here", seconds)
+    return Verdict(entry, "too broad" if red else "killed", ", ".join(red), seconds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="put each proof's own bug into the code and see the proof go red")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="proof ids, such as D1 RT4; all by default")
+    parser.add_argument("--alone", action="store_true", help="do not run the other proofs of the letter")
+    parser.add_argument("--slow", action="store_true", help="run the tests marked slow too")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="mutants at one time")
+    options = parser.parse_args(arguments)
+    chosen = [entry for entry in tables() if not options.ids or entry.id in options.ids]
+    problems = [problem for entry in chosen if (problem := check(entry)) is not None]
+    if problems or not chosen:
+        print("\n".join(problems) or "no such mutant")
+        return 1
+    everything = sorted({node for entry in chosen for part in nodes(entry, options.alone) for node in part})
+    print(f"{len(chosen)} mutants; first {len(everything)} proofs on the unchanged source …", flush=True)
+    red = [name for name, word in run_tests(everything, ROOT / "src", options.slow).items() if word == "failed"]
+    if red:
+        print("red without any mutant: " + ", ".join(red))
+        return 1
+    verdicts = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for verdict in pool.map(lambda entry: judge(entry, alone=options.alone, slow=options.slow), chosen):
+            verdicts.append(verdict)
+            where = f"{verdict.entry.mutant.file.removeprefix('src/danlu/')}"
+            print(
+                f"{verdict.entry.id:5} {verdict.word:10} {verdict.seconds:6.1f} s  {where}  {verdict.detail}",
+                flush=True,
+            )
+    killed = sum(verdict.word in ("killed", "too broad") for verdict in verdicts)
+    precise = sum(verdict.word == "killed" for verdict in verdicts)
+    print(f"score: {killed} of {len(verdicts)} mutants killed, {precise} of them by their own proof alone")
+    return 0 if precise == len(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

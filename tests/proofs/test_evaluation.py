@@ -1,0 +1,158 @@
+"""Proofs of evaluation: E1, perplexity and bits per byte depend on the text and the model alone.
+
+In: a tiny model, a model whose probabilities are known by hand, two tokenizers. Out: red where batch size, order,
+window or tokenizer change a score. Does not say that a model is good.
+"""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from danlu.evaluate.score import Piece, Score, log_likelihoods, score_texts, windows
+from danlu.model.config import ModelConfig
+from danlu.model.initialise import initialise
+from danlu.model.transformer import Transformer
+from tests.proofs.mutant import Mutant
+
+MUTANTS = {
+    "E1": Mutant(
+        "src/danlu/evaluate/score.py", "sums.index_add_(0, rows[where], known.double())", "sums += known.mean()"
+    ),
+}
+TEXTS = ["a", "the cat sat", "小明在河边。", "word " * 40, "", "时" * 70, "mixed 中文 text, 3.5", "x" * 130]
+
+
+class ByteTokenizer:
+    """Each UTF-8 byte is an id; 256 starts a text."""
+
+    size, bos_id, eos_id = 257, 256, None
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+
+class PairTokenizer(ByteTokenizer):
+    """Two bytes are one id: another cut of the same text (of even length)."""
+
+    size, bos_id = 65537, 65536
+
+    def encode(self, text: str) -> list[int]:
+        data = text.encode()
+        return [256 * data[i] + data[i + 1] for i in range(0, len(data), 2)]
+
+
+class ByteChain:
+    """A model that holds byte b to have probability `table[b]` wherever it stands, whatever tokens are called."""
+
+    def __init__(self, table: torch.Tensor, pairs: bool):
+        self.config = SimpleNamespace(context_length=16)
+        self.training = False
+        single = table.log()
+        known = (single[:, None] + single[None, :]).flatten() if pairs else single
+        self.logits = torch.cat([known, torch.tensor([-math.inf])])
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+    def eval(self):
+        return self
+
+    def train(self, mode: bool):
+        return self
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(*ids.shape, 1)
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(*hidden.shape[:-1], -1)
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    config = ModelConfig(
+        vocabulary_size=320, width=64, layers=2, heads=4, kv_heads=2, head_width=16, mlp_width=128, context_length=48
+    )
+    built = Transformer(config)
+    initialise(built, 3)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.mul_(4)  # far from uniform, so that a wrong context or a wrong weight shows
+    return built
+
+
+def test_E1_scores_do_not_depend_on_the_batch(model):
+    """Token-weighted sums: alone, together, in any order, each text has the same score."""
+    reference = [score_texts(model, ByteTokenizer(), [text])[0] for text in TEXTS]
+    for batch_tokens in (1, 60, 100, 4096):
+        together = score_texts(model, ByteTokenizer(), TEXTS, batch_tokens=batch_tokens)
+        backwards = score_texts(model, ByteTokenizer(), TEXTS[::-1], batch_tokens=batch_tokens)[::-1]
+        for one, same, other in zip(reference, together, backwards, strict=True):
+            assert (same.tokens, same.bytes) == (one.tokens, one.bytes) == (other.tokens, other.bytes)
+            assert same.nats == pytest.approx(one.nats, rel=1e-5)
+            assert other.nats == pytest.approx(one.nats, rel=1e-5)
+    total = sum(reference, Score())
+    assert total.loss == pytest.approx(sum(s.nats for s in reference) / sum(s.tokens for s in reference))
+    short, long = reference[0], reference[3]
+    assert (short + long).loss != pytest.approx((short.loss + long.loss) / 2, rel=1e-3), "no mean of means"
+
+
+def test_E1_a_row_is_scored_as_a_plain_forward_pass_says(model):
+    """Hand loop over one row: log-softmax of the logits before each token, in float64."""
+    ids = [256, *"hello 世界".encode()]
+    with torch.no_grad():
+        logits = model.head(model(torch.tensor([ids])))[0].double()[:, :257]
+    by_hand = sum(float(torch.log_softmax(logits[t], -1)[ids[t + 1]]) for t in range(len(ids) - 1))
+    found = log_likelihoods(model, [Piece(ids, 1)], vocabulary_limit=257)[0]
+    assert found == pytest.approx(by_hand, rel=1e-5)
+    tail = log_likelihoods(model, [Piece(ids, 4)], vocabulary_limit=257)[0]
+    head = log_likelihoods(model, [Piece(ids[:4], 1)], vocabulary_limit=257)[0]
+    assert head + tail == pytest.approx(found, rel=1e-5), "pieces of a score add up to the whole"
+
+
+def test_E1_five_tokens_by_hand():
+    """a has probability 1/2, b 1/4, c 1/8: `abbcc` costs 1 + 2 + 2 + 3 + 3 = 11 bits over 5 tokens and 5 bytes."""
+    table = torch.zeros(256)
+    table[list(b"abcde")] = torch.tensor([1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16])
+    score = score_texts(ByteChain(table, pairs=False), ByteTokenizer(), ["abbcc"])[0]
+    assert (score.tokens, score.bytes) == (5, 5)
+    assert score.bits_per_byte == pytest.approx(11 / 5, rel=1e-6)
+    assert score.loss == pytest.approx(11 * math.log(2) / 5, rel=1e-6)
+    assert score.perplexity == pytest.approx(2 ** (11 / 5), rel=1e-6)
+
+
+def test_E1_bits_per_byte_are_the_texts_own_under_two_tokenizers():
+    """The same known probabilities of bytes, cut into tokens in two ways: equal bits per byte, unequal loss."""
+    generator = torch.Generator().manual_seed(5)
+    table = torch.softmax(torch.randn(256, generator=generator), 0)
+    texts = [text for text in TEXTS if len(text.encode()) % 2 == 0]
+    bytewise = sum(score_texts(ByteChain(table, pairs=False), ByteTokenizer(), texts), Score())
+    pairwise = sum(score_texts(ByteChain(table, pairs=True), PairTokenizer(), texts), Score())
+    assert bytewise.bytes == pairwise.bytes == sum(len(text.encode()) for text in texts)
+    assert bytewise.bits_per_byte == pytest.approx(pairwise.bits_per_byte, rel=1e-5)
+    assert bytewise.loss != pytest.approx(pairwise.loss, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 16, 48])
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 100])
+def test_E1_windows_score_every_token_once(length, count):
+    ids = list(range(count))
+    pieces = windows(ids, length)
+    scored = [id for piece in pieces for id in piece.ids[piece.first :]]
+    assert scored == ids[1:]
+    assert all(len(piece.ids) <= length and piece.first >= 1 for piece in pieces)
+    overlap = min(int(length * 0.25), length - 2)
+    assert all(piece.first > overlap for piece in pieces[1:]), "each has at least the overlap before it"
+
+
+def test_E1_the_models_mode_is_restored(model):
+    model.train()
+    score_texts(model, ByteTokenizer(), ["abc"])
+    assert model.training
+    model.eval()

@@ -1,0 +1,322 @@
+"""The house rules as a table, held against every source file.
+
+In: the text of `src/danlu`, parsed. Out: red, with file and line, where a room imports upward, a forbidden thing is
+used, a file says nothing of itself, or a setting is read by nobody. Runs none of the code, except to see in a fresh
+process that what must be quick does not import torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "danlu"
+
+BELOW: dict[str, set[str]] = {
+    "base": set(),
+    "corpus": {"base"},
+    "tokenizer": {"base"},
+    "shards": {"base", "tokenizer"},
+    "model": {"base", "kernels"},
+    "kernels": {"base"},
+    "parallel": {"base", "model", "kernels"},
+    "train": {"base", "shards", "model", "parallel"},
+    "infer": {"base", "tokenizer", "model", "parallel"},
+    "evaluate": {"base", "corpus", "tokenizer", "shards", "model", "parallel", "infer"},
+    "compress": {"base", "shards", "model", "infer"},
+    "convert": {"base", "tokenizer", "model"},
+    "serve": {"base", "tokenizer", "infer"},
+    "apps": {"infer"},
+    "explain": {"base", "tokenizer", "shards", "model"},
+    "studio": {"base"},
+}
+"""Room -> the rooms that it may import besides itself. `HOUSE.md` gives the reason for each."""
+ROOMS = set(BELOW)
+ABOVE: dict[str, set[str]] = {
+    "proofs": ROOMS,
+    "stages": ROOMS,
+    "commands": ROOMS | {"stages", "recipe", "proofs"},
+    "recipe": {"base", "stages"},
+    "cli": ROOMS | {"commands", "recipe", "stages", "proofs"},
+    "__init__": ROOMS | {"recipe", "commands"},
+}
+EAGER: dict[str, set[str]] = {
+    "stages": {"base", "stages"},
+    "commands": {"base", "stages", "recipe", "commands"},
+    "cli": {"base", "recipe", "commands", "stages"},
+    "__init__": {"base"},
+}
+"""What those may import at module level; everything else is imported inside the function that needs it."""
+TORCH_FREE = {"base", "corpus", "tokenizer", "shards"}
+QUICK = ("danlu", "danlu.cli", "danlu.recipe", "danlu.stages", "danlu.model.config")
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("numpy", "load"), ("np", "load"), ("os", "system")}
+SWITCHES = ("shell", "allow_pickle", "trust_remote_code")
+"""Keyword arguments that let data run as code; only `False` may be given."""
+FORBIDDEN_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
+MOST_FIELDS, MOST_ARCHITECTURE_FIELDS = 12, 25
+LONG_FILE, MOST_LONG_FILES = 400, 4
+LONG_FUNCTION, MOST_LONG_FUNCTIONS = 60, 6
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """`model/attention.py` -> `model`; `recipe.py` -> `recipe`; `python -m danlu` is the command line."""
+    name = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return "cli" if name == "__main__" else name
+
+
+def place(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool, ast.AST]]:
+    """(module, is it at module level and not for types only, node) for each import; relative ones made absolute."""
+    deferred = {
+        id(inner)
+        for outer in ast.walk(tree(path))
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        or (isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.dump(outer.test))
+        for inner in ast.walk(outer)
+    }
+    package = ["danlu", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(tree(path)):
+        eager = id(node) not in deferred
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, eager, node
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module, eager, node
+            for alias in node.names:
+                yield f"{module}.{alias.name}", eager, node
+
+
+def own_rooms(module: str) -> str | None:
+    """The room of one of our modules; None for `danlu` itself, for its plain values and for other packages."""
+    parts = module.split(".")
+    if parts[0] != "danlu" or len(parts) < 2:
+        return None
+    return parts[1] if (SOURCE / parts[1]).is_dir() or (SOURCE / f"{parts[1]}.py").is_file() else None
+
+
+def test_every_room_is_in_the_table():
+    unknown = {room(path) for path in files()} - ROOMS - set(ABOVE)
+    assert not unknown, f"no line in the table for {unknown}"
+
+
+def test_imports_point_downward():
+    wrong = []
+    for path in files():
+        here = room(path)
+        allowed = {**BELOW, **ABOVE}[here] | ({here} if here != "stages" else set())
+        for module, _, node in imports(path):
+            there = own_rooms(module)
+            if there is None or there in allowed:
+                continue
+            if here == "stages" and module in ("danlu.stages", f"danlu.stages.{path.stem}"):
+                continue
+            wrong.append(f"{place(path, node)}: {here} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_stages_and_commands_import_rooms_inside_functions():
+    wrong = [
+        f"{place(path, node)}: {module}"
+        for path in files()
+        if room(path) in EAGER
+        for module, eager, node in imports(path)
+        if eager and (there := own_rooms(module)) is not None and there not in EAGER[room(path)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_without_torch_never_import_it():
+    wrong = [
+        f"{place(path, node)}: {module}"
+        for path in files()
+        if room(path) in TORCH_FREE
+        for module, _, node in imports(path)
+        if module.split(".")[0] == "torch"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_must_be_quick_imports_no_torch():
+    modules = [*QUICK, *(f"danlu.stages.{path.stem}" for path in (SOURCE / "stages").glob("[a-z]*.py"))]
+    program = "import sys\n" + "\n".join(f"import {name}" for name in modules)
+    program += "\nfound = {'torch', 'transformers'} & set(sys.modules)\nassert not found, found"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_distributed_only_in_parallel():
+    wrong = []
+    for path in files():
+        if room(path) == "parallel":
+            continue
+        wrong += [place(path, node) for module, _, node in imports(path) if module.startswith("torch.distributed")]
+        wrong += [
+            place(path, node)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Attribute) and node.attr == "distributed" and ast.unparse(node.value) == "torch"
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_environment_is_read_in_two_places_only():
+    wrong = [
+        place(path, node)
+        for path in files()
+        if room(path) not in ("cli", "parallel")
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "putenv"))
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and {a.name for a in node.names} & {"environ"})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_console_prints():
+    wrong = [
+        place(path, node)
+        for path in files()
+        if path != SOURCE / "base" / "console.py"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_can_run_code_out_of_data():
+    wrong = []
+    for path in files():
+        wrong += [
+            f"{place(path, node)}: {module}"
+            for module, _, node in imports(path)
+            if module.split(".")[0] in FORBIDDEN_MODULES
+        ]
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
+                wrong.append(f"{place(path, node)}: {node.func.id}()")
+            if isinstance(node, ast.Attribute) and (ast.unparse(node.value), node.attr) in FORBIDDEN_ATTRIBUTES:
+                wrong.append(f"{place(path, node)}: {ast.unparse(node)}")
+            if isinstance(node, ast.keyword) and node.arg in SWITCHES and ast.unparse(node.value) != "False":
+                wrong.append(f"{place(path, node.value)}: {node.arg}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_bare_except():
+    wrong = [
+        place(path, node)
+        for path in files()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_file_opens_with_a_briefing():
+    wrong = []
+    for path in files():
+        text = ast.get_docstring(tree(path)) or ""
+        least = {"__init__.py": 1 if tree(path).body else 0, "__main__.py": 1}.get(path.name, 3)
+        if len(text.splitlines()) < least:
+            wrong.append(str(path.relative_to(ROOT)))
+    assert not wrong, "no briefing of at least three lines: " + ", ".join(wrong)
+
+
+def test_names_say_what_things_are():
+    wrong = []
+    for path in files():
+        if set(path.stem.lower().split("_")) & FORBIDDEN_NAMES:
+            wrong.append(str(path.relative_to(ROOT)))
+        wrong += [
+            f"{place(path, node)}: {node.name}"
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.ClassDef) and node.name.lower().endswith(tuple(FORBIDDEN_NAMES))
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def settings() -> Iterator[tuple[Path, ast.ClassDef, list[ast.AnnAssign]]]:
+    """Every config model with its fields."""
+    for path in files():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Settings" for base in node.bases):
+                fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+                yield (
+                    path,
+                    node,
+                    [field for field in fields if not ast.unparse(field.annotation).startswith("ClassVar")],
+                )
+
+
+def test_config_models_are_small_and_every_field_explains_itself():
+    wrong = []
+    for path, model, fields in settings():
+        most = MOST_ARCHITECTURE_FIELDS if model.name == "ModelConfig" else MOST_FIELDS
+        if len(fields) > most:
+            wrong.append(f"{place(path, model)}: {model.name} has {len(fields)} fields, at most {most}")
+        for field in fields:
+            value = field.value
+            keywords = {keyword.arg for keyword in value.keywords} if isinstance(value, ast.Call) else set()
+            if "description" not in keywords:
+                wrong.append(f"{place(path, field)}: {model.name}.{ast.unparse(field.target)} has no description")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_config_field_is_read_somewhere():
+    read = {
+        node.attr
+        for path in files()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    wrong = [
+        f"{place(path, field)}: {model.name}.{name}"
+        for path, model, fields in settings()
+        for field in fields
+        if (name := ast.unparse(field.target)) not in read
+    ]
+    assert not wrong, "settings that nothing reads:\n" + "\n".join(wrong)
+
+
+def test_files_and_functions_stay_short():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+    bodies = [length for path, length in lengths.items() if path.name != "__init__.py"]
+    long_files = [f"{path.relative_to(ROOT)} ({length})" for path, length in lengths.items() if length > LONG_FILE]
+    long_functions = [
+        f"{place(path, node)}: {node.name}"
+        for path in files()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= LONG_FUNCTION
+    ]
+    assert statistics.median(bodies) <= 180
+    assert len(long_files) <= MOST_LONG_FILES, long_files
+    assert len(long_functions) <= MOST_LONG_FUNCTIONS, long_functions
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_load(path: Path):
+    from danlu.recipe import Recipe
+
+    assert Recipe.load(path).sections
