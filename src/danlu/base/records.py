@@ -2,13 +2,15 @@
 
 In: dictionaries from files; out: frozen records that are known to be well formed, and back.
 Called by `corpus` (makes them), `tokenizer.chat`, `shards`, `evaluate` and `serve`. There are no other record types.
-Reads no files; `corpus.readers` does.
+Reads only the files of a corpus artefact, which are known to be well formed; `corpus.readers` reads all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -87,6 +89,20 @@ class Conversation:
         if self.tools:
             record["tools"] = [dict(tool) for tool in self.tools]
         return record
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of one JSON Lines file of a corpus artefact, one at a time."""
+    with path.open("rb") as file:
+        for line in file:
+            yield document_from_dict(json.loads(line))
+
+
+def read_conversations(path: Path) -> Iterator[Conversation]:
+    """The conversations of one JSON Lines file of a corpus artefact, one at a time."""
+    with path.open("rb") as file:
+        for line in file:
+            yield conversation_from_dict(json.loads(line))
 
 
 def document_from_dict(record: Mapping[str, Any]) -> Document:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from danlu.base.errors import DataError, UserError, nearest
-from danlu.base.records import Message, ToolCall
+from danlu.base.records import Conversation, Message, ToolCall
 from danlu.tokenizer.tokenizer import BOS, CONTROL_TOKENS, END, ROLE_TOKENS, Tokenizer
 
 TOOLS_TITLE = "# Tools\n"
@@ -58,6 +58,11 @@ JINJA = (
 TEMPLATE_HASH = hashlib.sha256(JINJA.encode()).hexdigest()
 
 
+def version_with_template(version: int) -> int:
+    """A stage version that also changes with the template, so that nothing made with an older one is reused."""
+    return version * 10**10 + int(TEMPLATE_HASH[:8], 16)
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A conversation as ids; `mask[i]` says that token i is learnt (assistant bodies and their end token)."""
@@ -82,11 +87,20 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Rendered:
         """Ids and loss mask of a whole conversation."""
+        listed = list(turns(messages, tools))
+        return self._put_together(listed, [self.tokenizer.encode(text) for _, text, _ in listed])
+
+    def render_batch(self, conversations: Sequence[Conversation]) -> list[Rendered]:
+        """`render` for many conversations, tokenised on all cores."""
+        listed = [list(turns(conversation.messages, conversation.tools)) for conversation in conversations]
+        bodies = iter(self.tokenizer.encode_batch([text for one in listed for _, text, _ in one]))
+        return [self._put_together(one, [next(bodies) for _ in one]) for one in listed]
+
+    def _put_together(self, listed: Sequence[tuple[str, str, bool]], bodies: Sequence[list[int]]) -> Rendered:
         ids, mask = [self._special[BOS]], [False]
-        for role, text, trainable in turns(messages, tools):
-            body = [*self.tokenizer.encode(text), self._special[END]]
-            ids += [self._special[ROLE_TOKENS[role]], *body]
-            mask += [False] + [trainable] * len(body)
+        for (role, _, is_learnt), body in zip(listed, bodies, strict=True):
+            ids += [self._special[ROLE_TOKENS[role]], *body, self._special[END]]
+            mask += [False] + [is_learnt] * (len(body) + 1)
         return Rendered(ids, mask)
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:

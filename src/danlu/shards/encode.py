@@ -1,0 +1,101 @@
+"""Records become ids: a document between its two control tokens, a conversation through the chat template.
+
+In: documents or conversations and the tokenizer. Out: runs of `Encoded` records for `files.RowSetWriter`, and counts of
+what was left out and why. Called by the `shard` stage. The texts are encoded in batches, on all cores.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from danlu.base.records import Conversation, Document
+from danlu.shards.files import Encoded
+from danlu.tokenizer.chat import ChatTemplate, Rendered
+from danlu.tokenizer.tokenizer import Tokenizer
+
+BATCH_RECORDS = 1024
+OVER_LONG = "longer than a row"
+NOTHING_TO_LEARN = "no token to learn"
+
+R = TypeVar("R")
+
+
+@dataclass
+class Tally:
+    """What went in: records, tokens and bytes of text, and records left out by reason."""
+
+    documents: int = 0
+    conversations: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally: Tally) -> Iterator[Encoded]:
+    """`<|bos|> text <|eos|>` for each document; a foreign tokenizer without one of the two goes without it."""
+    before = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
+    after = [tokenizer.eos_id] if tokenizer.eos_id is not None else []
+    for batch in _batches(documents):
+        encoded = [[*before, *ids, *after] for ids in tokenizer.encode_batch([document.text for document in batch])]
+        tally.documents += len(batch)
+        tally.bytes += sum(len(document.text.encode()) for document in batch)
+        yield _joined([document.id for document in batch], encoded, None, tally)
+
+
+def encode_conversations(
+    template: ChatTemplate,
+    conversations: Iterable[Conversation],
+    tally: Tally,
+    *,
+    learn_all: bool = False,
+    longest: int | None = None,
+) -> Iterator[Encoded]:
+    """Conversations with their loss masks; `learn_all` makes every token a target, as in a document.
+
+    Left out and counted: those without a token to learn, and those over `longest` tokens, whose cutting would leave
+    answers without their questions.
+    """
+    for batch in _batches(conversations):
+        names, kept = [], []
+        for conversation, rendered in zip(batch, template.render_batch(batch), strict=True):
+            reason = _reason(rendered, learn_all=learn_all, longest=longest)
+            if reason:
+                tally.rejected[reason] += 1
+                continue
+            names.append(conversation.id)
+            kept.append(rendered)
+            tally.bytes += sum(len(message.content.encode()) for message in conversation.messages)
+        tally.conversations += len(kept)
+        masks = None if learn_all else [rendered.mask for rendered in kept]
+        yield _joined(names, [rendered.ids for rendered in kept], masks, tally)
+
+
+def _reason(rendered: Rendered, *, learn_all: bool, longest: int | None) -> str:
+    """Why a conversation cannot be used, or an empty string."""
+    if not learn_all and not any(rendered.mask):
+        return NOTHING_TO_LEARN
+    if longest is not None and len(rendered.ids) > longest:
+        return OVER_LONG
+    return ""
+
+
+def _joined(names: list[str], ids: Sequence[list[int]], masks: Sequence[list[bool]] | None, tally: Tally) -> Encoded:
+    lengths = np.array([len(one) for one in ids], dtype=np.int64)
+    tally.tokens += int(lengths.sum())
+    flat = np.fromiter((id for one in ids for id in one), dtype=np.int64, count=int(lengths.sum()))
+    mask = None
+    if masks is not None:
+        mask = np.fromiter((learnt for one in masks for learnt in one), dtype=bool, count=len(flat))
+    return Encoded(names, lengths, flat, mask)
+
+
+def _batches(records: Iterable[R]) -> Iterator[list[R]]:
+    source = iter(records)
+    while batch := list(islice(source, BATCH_RECORDS)):
+        yield batch

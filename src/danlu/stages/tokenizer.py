@@ -1,0 +1,155 @@
+"""Tokenizer: learn a byte-level BPE vocabulary from the corpus.
+
+Takes: a corpus.
+Makes: `tokenizer.json` and its neighbours with the chat template, as transformers reads them, and `report.json` (bytes
+per token by language, the longest tokens, a sentence of each language in tokens).
+Cost: about a second for each megabyte of `sample_bytes`, and memory for the different words in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from danlu.base import console
+from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.config import Bytes, Count, Settings
+from danlu.base.errors import DataError
+from danlu.base.records import read_conversations, read_documents
+from danlu.tokenizer.chat import turns, version_with_template
+from danlu.tokenizer.train import SMALLEST_VOCABULARY, compression, train
+
+if TYPE_CHECKING:
+    from danlu.tokenizer.tokenizer import Tokenizer
+
+VERSION = version_with_template(1)
+MEASURED_BYTES = 1_000_000
+"""Held-out text of each language that the report measures."""
+EXAMPLE_CHARACTERS = 60
+
+
+class Config(Settings):
+    """What the vocabulary is learnt from and how large it may become."""
+
+    vocabulary_size: Count = Field(
+        8192, ge=SMALLEST_VOCABULARY, le=1_000_000, description="tokens in all: 8 control tokens, 256 bytes, merges"
+    )
+    min_frequency: int = Field(2, ge=1, description="how often a pair must occur to become a token")
+    max_token_length: int = Field(16, ge=1, description="longest token in bytes; a Chinese character has three")
+    sample_bytes: Bytes = Field(
+        20_000_000, ge=1, description="about how much text is read for learning, drawn evenly from the whole corpus"
+    )
+    seed: int = Field(0, description="chooses the texts where the corpus is larger than sample_bytes")
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
+    """Learn the vocabulary, measure it on held-out text, write both."""
+    started_at = time.monotonic()
+    corpus = inputs["corpus"]
+    with console.progress("reading text", unit="bytes") as progress:
+        tokenizer = train(
+            _counted(_sample(corpus, config), progress, corpus),
+            vocabulary_size=config.vocabulary_size,
+            min_frequency=config.min_frequency,
+            max_token_length=config.max_token_length,
+        )
+    languages = compression(tokenizer, _measured(corpus))
+    report = {
+        "vocabulary_size": tokenizer.size,
+        "asked_for": config.vocabulary_size,
+        "languages": languages,
+        "longest_tokens": _longest(tokenizer),
+        "examples": _examples(tokenizer, corpus),
+    }
+    tokenizer.save(out)
+    write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _tell(report)
+    return seal(
+        out,
+        kind="tokenizer",
+        stage="tokenizer",
+        version=VERSION,
+        config=config.model_dump(mode="json"),
+        parents=inputs,
+        metrics={
+            "vocabulary_size": tokenizer.size,
+            "bytes_per_token": {name: row["bytes_per_token"] for name, row in languages.items()},
+        },
+        seconds=time.monotonic() - started_at,
+        seed=config.seed,
+    )
+
+
+def _texts(corpus: Artifact, split: str) -> Iterator[tuple[str, str, str]]:
+    """`(id, language, text)` of every document and of every turn, as the tokenizer will meet them."""
+    for document in read_documents(corpus.path(f"{split}.jsonl")):
+        yield document.id, document.language, document.text
+    for conversation in read_conversations(corpus.path(f"conversations-{split}.jsonl")):
+        for _, text, _ in turns(conversation.messages, conversation.tools):
+            yield conversation.id, conversation.language, text
+
+
+def _sample(corpus: Artifact, config: Config) -> Iterator[str]:
+    """A share of the records, chosen by a keyed hash of their ids: the same ones in whatever order they come."""
+    names = ("train.jsonl", "conversations-train.jsonl")
+    size = sum(corpus.path(name).stat().st_size for name in names)
+    limit = min(1.0, config.sample_bytes / size) * 2**64 if size else 0
+    key = str(config.seed).encode()
+    for id, _, text in _texts(corpus, "train"):
+        drawn = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+        if int.from_bytes(drawn) < limit:
+            yield text
+
+
+def _counted(texts: Iterable[str], progress: console.Progress, corpus: Artifact) -> Iterator[str]:
+    """Pass the texts on, show how much was read, and refuse a corpus without any."""
+    is_empty = True
+    for text in texts:
+        is_empty = False
+        progress.advance(len(text.encode()))
+        yield text
+    if is_empty:
+        raise DataError("there is no text to learn a vocabulary from", where=corpus.folder, found="no training text")
+
+
+def _measured(corpus: Artifact) -> Iterator[tuple[str, str]]:
+    """`(language, text)` of held-out text, up to MEASURED_BYTES each; of training text where nothing is held out."""
+    for split in ("validation", "train"):
+        seen: dict[str, int] = {}
+        for _, language, text in _texts(corpus, split):
+            if seen.get(language, 0) < MEASURED_BYTES:
+                seen[language] = seen.get(language, 0) + len(text.encode())
+                yield language, text
+        if seen:
+            return
+
+
+def _longest(tokenizer: Tokenizer) -> list[str]:
+    texts = [tokenizer.token_text(id) for id in range(tokenizer.size) if id not in tokenizer.special.values()]
+    return sorted(texts, key=lambda text: (-len(text.encode()), text))[:20]
+
+
+def _examples(tokenizer: Tokenizer, corpus: Artifact) -> dict[str, list[str]]:
+    """The beginning of the first text of each language, in tokens."""
+    examples: dict[str, list[str]] = {}
+    for language, text in _measured(corpus):
+        if language not in examples and text.strip():
+            examples[language] = [tokenizer.token_text(id) for id in tokenizer.encode(text[:EXAMPLE_CHARACTERS])]
+    return examples
+
+
+def _tell(report: Mapping[str, Any]) -> None:
+    if report["vocabulary_size"] < report["asked_for"]:
+        console.say(f"the text has pairs for {report['vocabulary_size']:,} of {report['asked_for']:,} tokens")
+    console.table(
+        ("language", "texts", "bytes", "tokens", "bytes per token"),
+        [(n, *r.values()) for n, r in report["languages"].items()],
+    )
+    for tokens in report["examples"].values():
+        console.say("  " + "·".join(tokens).replace("\n", "\\n"), style="dim")
