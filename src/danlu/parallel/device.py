@@ -1,0 +1,107 @@
+"""Which device, which number format, which rank: decided once, with the reason, and passed on as a `World`.
+
+In: two words from the config (`device`, `dtype`) and the environment that torchrun sets. Out: `World`. Called by the
+stages and by `doctor`. The only place that reads torchrun's variables. Starts no process group (`collectives.joined`)
+and moves no model (`place`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from danlu.base.errors import ConfigError
+from danlu.base.world import World
+
+BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+"""Names in /proc/cpuinfo of the instruction sets with which oneDNN multiplies bf16 faster than fp32."""
+DTYPES = ("float32", "bfloat16")
+
+
+def discover(device: str = "auto", dtype: str = "auto") -> World:
+    """The `World` of this process: rank and size from torchrun, device and dtype as asked or as the machine allows."""
+    rank, size, local_rank = (_number(name, default) for name, default in _TORCHRUN)
+    chosen, device_reason = _device(device, local_rank)
+    number, dtype_reason = _dtype(dtype, chosen)
+    peers = f"rank {rank} of {size}; " if size > 1 else ""
+    return World(rank, size, local_rank, chosen, number, f"{peers}{chosen}: {device_reason}; {number}: {dtype_reason}")
+
+
+_TORCHRUN = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal():
+        raise ConfigError(f"the environment variable {name} is not a number", found=text, remedy="start with torchrun")
+    return int(text)
+
+
+def _device(asked: str, local_rank: int) -> tuple[str, str]:
+    """The device as torch spells it, and why."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return f"cuda:{local_rank}", torch.cuda.get_device_name(local_rank)
+        return "cpu", "no CUDA device here"
+    kind = asked.split(":")[0]
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not usable.get(kind, False):
+        raise ConfigError(
+            f"the device {asked!r} cannot be used",
+            found="torch sees " + ", ".join(name for name, present in usable.items() if present),
+            remedy="set parallel.device to auto or to one of these",
+        )
+    return (f"cuda:{local_rank}" if asked == "cuda" else asked), "asked for"
+
+
+def _dtype(asked: str, device: str) -> tuple[str, str]:
+    """The number format of activations and products, and why. Parameters stay fp32 in either case."""
+    if asked in DTYPES:
+        return asked, "asked for"
+    if asked != "auto":
+        raise ConfigError(f"the dtype {asked!r} is not known", found=asked, remedy=f"one of auto, {', '.join(DTYPES)}")
+    if device.startswith("cuda"):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", "the GPU has bf16 arithmetic"
+        return "float32", "the GPU has no bf16 arithmetic"
+    if device == "cpu":
+        flag = bfloat16_instructions()
+        if flag is not None:
+            return "bfloat16", f"the processor has {flag}"
+        return "float32", "the processor has no bf16 arithmetic (AVX512-BF16 or AMX)"
+    return "float32", f"the safe choice on {device}"
+
+
+def bfloat16_instructions() -> str | None:
+    """The name of the processor's bf16 instruction set, or None; off Linux only as far as torch can tell."""
+    description = Path("/proc/cpuinfo")
+    if description.is_file():
+        flags = set(description.read_text(errors="replace").split())
+        return next((flag for flag in BFLOAT16_FLAGS if flag in flags), None)
+    probe = getattr(torch.cpu, "get_capabilities", None)  # newer torch only
+    known = probe() if probe is not None else {}
+    return next((flag for flag in BFLOAT16_FLAGS if known.get(flag)), None)
+
+
+def set_threads(count: int | None) -> tuple[int, str]:
+    """Let torch use `count` threads (None: as many as it found); returns the number in force and why."""
+    if count is not None and count != torch.get_num_threads():
+        torch.set_num_threads(count)
+    return torch.get_num_threads(), "asked for" if count is not None else "torch's own count of the cores"
+
+
+def describe(world: World) -> dict[str, object]:
+    """What a manifest records of the machine: bitwise promises hold for one of these."""
+    return {
+        "device": world.device,
+        "dtype": world.dtype,
+        "ranks": world.size,
+        "threads": torch.get_num_threads(),
+        "processor": platform.machine(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -1,0 +1,54 @@
+"""A single-device model goes in, a placed one comes out, in a written order: device, dtype, compilation, replication.
+
+In: a model and the `World`. Out: the same model object, ready for training. Called by the stages. Nothing is wrapped:
+blocks are compiled in place, so that parameter names are those of the plain model everywhere and for ever, and replicas
+are kept equal by `collectives`. Sharding will live here.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import torch
+
+from danlu.base.errors import ConfigError
+from danlu.base.world import World
+from danlu.model.transformer import Transformer
+from danlu.parallel.collectives import broadcast
+
+COMPILE_FROM_PARAMETERS = 20_000_000
+"""Below, on a CPU, eager is as fast and starts at once (two Zen 5 cores, bf16, 1M to 3M parameters: equal)."""
+CPP_COMPILERS = ("g++", "clang++", "c++")
+
+
+def place(model: Transformer, world: World, *, compile: str = "off") -> Transformer:
+    """Move, set the compute dtype, compile each block where `compile` says so, give all ranks the same weights."""
+    model.to(world.device)
+    model.compute_dtype = getattr(torch, world.dtype)
+    if choose_compile(compile, model, world)[0]:
+        for block in model.blocks:
+            block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
+    broadcast(model, world)
+    return model
+
+
+def choose_compile(asked: str, model: Transformer, world: World) -> tuple[bool, str]:
+    """Whether to compile each block, and why."""
+    if asked == "off":
+        return False, "switched off"
+    on_cpu = world.device == "cpu"
+    compiler = next((name for name in CPP_COMPILERS if shutil.which(name) is not None), None)
+    if asked == "on":
+        if on_cpu and compiler is None:
+            raise ConfigError(
+                "compiling needs a C++ compiler", found="none of " + ", ".join(CPP_COMPILERS), remedy="install g++"
+            )
+        return True, "asked for"
+    if not on_cpu:
+        return world.device.startswith("cuda"), f"torch's choice on {world.device}"
+    count = model.config.parameters().total
+    if count < COMPILE_FROM_PARAMETERS:
+        return False, f"{count:,} parameters: eager is as fast on a CPU and starts at once"
+    if compiler is None:
+        return False, "no C++ compiler here"
+    return True, f"{count:,} parameters, {compiler} present"

@@ -1,0 +1,197 @@
+"""Teach a pre-trained model to answer: conversations, with the loss on the assistant's words only.
+
+Takes: a model, shards (rows of conversations with exact loss masks) and the tokenizer they were made with.
+Makes: a complete model folder as `pretrain` does, and the answers to some held-out questions before and after.
+Cost: that of pre-training per token; most runs are a few passes over far fewer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from danlu.base import console
+from danlu.base.artifact import Artifact, open_artifact, seal
+from danlu.base.config import Count, Settings
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
+
+if TYPE_CHECKING:
+    from danlu.convert import Loaded
+    from danlu.model.transformer import Transformer
+    from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.train.course import Course
+
+VERSION = 1
+DEFAULT_EPOCHS = 2.0
+
+
+class Config(Settings):
+    """How to fine-tune. Give one of tokens, epochs, minutes; two epochs where none is given."""
+
+    tokens: Count | None = Field(default=None, gt=0, description="train on this many tokens, for example 2M")
+    epochs: float | None = Field(default=None, gt=0, description="train on all conversations this many times")
+    minutes: float | None = Field(default=None, gt=0, description="train about this long; measured once, then fixed")
+    batch_rows: int = Field(default=16, ge=1, description="rows of one update over all ranks")
+    learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="instead of the model's own dropout")
+    questions: int = Field(default=6, ge=0, description="held-out questions answered before, during and after")
+    optimizer: OptimizerSettings = Field(
+        default=OptimizerSettings(schedule="linear"), description="rule, decay, schedule, clipping"
+    )
+    watch: WatchSettings = Field(default=WatchSettings(), description="validation, early stopping, trackers")
+    checkpoints: CheckpointSettings = Field(default=CheckpointSettings(), description="how often to save, what to keep")
+    parallel: ParallelSettings = Field(default=ParallelSettings(), description="device, dtype, compile, micro-batch")
+    seed: int = Field(default=0, description="decides order and dropout")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Config:
+        given = [name for name in ("tokens", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
+        return self
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
+    """Load the model, teach it conversations, show what changed, write its folder."""
+    from danlu import convert
+    from danlu.parallel.collectives import barrier, joined
+    from danlu.parallel.device import describe, discover
+    from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.train.course import teach
+    from danlu.train.run import summary
+
+    tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
+    with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
+        model = _model(convert.load(inputs["model"].folder), config)
+        outcome = teach(_course(config, model, tokenizer, inputs["shards"].folder, out), world)
+        if world.is_first:
+            _say_before_and_after(out)
+            convert.save(out, model, tokenizer, card=_card(model, outcome.validation["loss"], outcome.progress.tokens))
+            seal(
+                out,
+                kind="model",
+                stage="finetune",
+                version=VERSION,
+                config=config.model_dump(mode="json"),
+                parents=inputs,
+                metrics=summary(outcome),
+                seconds=outcome.progress.elapsed_seconds,
+                seed=config.seed,
+                extra={"machine": describe(world), "order_hash": outcome.progress.order_hash},
+            )
+        barrier(world)
+    console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
+    return open_artifact(out, verify=False)
+
+
+def _model(loaded: Loaded, config: Config) -> Transformer:
+    """The loaded weights in a model with this run's dropout."""
+    from danlu.model.transformer import Transformer
+    from danlu.train.run import load_parameters, parameters_by_name
+
+    if config.dropout is None:
+        return loaded.model
+    model = Transformer(loaded.config.model_copy(update={"dropout": config.dropout}))
+    load_parameters(model, parameters_by_name(loaded.model))
+    return model
+
+
+def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Path, out: Path) -> Course:
+    from danlu.shards.files import RowSet
+    from danlu.train.course import Course
+    from danlu.train.planning import Horizon
+    from danlu.train.samples import token_bytes
+
+    rows, validation = RowSet.open(shards / "chat-train"), RowSet.open(shards / "chat-validation")
+    rows.require(tokenizer)
+    unset = config.tokens is None and config.minutes is None
+    epochs = DEFAULT_EPOCHS if unset and config.epochs is None else config.epochs
+    asked = questions_of(validation, tokenizer, config.questions)
+    return Course(
+        out=out,
+        model=model,
+        rows=rows,
+        validation_rows=validation,
+        token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
+        horizon=Horizon(config.tokens, epochs, config.minutes, default_tokens=0),
+        batch_rows=config.batch_rows,
+        learning_rate=config.learning_rate,
+        optimizer=config.optimizer,
+        watch=config.watch,
+        checkpoints=config.checkpoints,
+        parallel=config.parallel,
+        seed=config.seed,
+        show=lambda: _answer(model, tokenizer, asked, config.watch.sample_tokens),
+    )
+
+
+def questions_of(rows: Any, tokenizer: Tokenizer, count: int) -> list[tuple[list[int], list[int]]]:
+    """(prompt, wanted answer) in ids, of `count` whole conversations evenly spread over held-out rows.
+
+    They are cut from the rows themselves, before the last answer: the model is asked exactly as it is taught.
+    """
+    import numpy as np
+
+    opening = tokenizer.special["<|assistant|>"]
+    found = []
+    for row in np.unique(np.linspace(0, rows.num_rows - 1, num=max(count, 1)).astype(np.int64))[:count]:
+        batch = rows.batch(np.array([row]))
+        ids = batch.ids[0][batch.documents[0] == 0].tolist()
+        if ids[0] != tokenizer.bos_id or opening not in ids:
+            continue  # a piece of a conversation that began in another row
+        cut = len(ids) - ids[::-1].index(opening)
+        found.append((ids[:cut], [id for id in ids[cut:] if id not in tokenizer.stop_ids]))
+    return found
+
+
+def _answer(
+    model: Transformer, tokenizer: Tokenizer, asked: list[tuple[list[int], list[int]]], max_tokens: int
+) -> list[dict[str, Any]]:
+    """Greedy answers to the held-out questions, all of them decoded together."""
+    from danlu.infer.engine import Engine, Request
+    from danlu.infer.sampling import Sampling
+
+    length = model.config.context_length
+    fitting = [(prompt, wanted) for prompt, wanted in asked if len(prompt) < length]
+    if not fitting:
+        return []
+    was_training = model.training
+    model.eval()
+    engine = Engine(model, num_slots=len(fitting), length=length, vocabulary_limit=tokenizer.size)
+    sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens, stop_ids=tokenizer.stop_ids)
+    answers = engine.run([Request(tuple(prompt), sampling) for prompt, _ in fitting])
+    model.train(was_training)
+    return [
+        {"prompt": tokenizer.decode(prompt), "text": tokenizer.decode(answer), "wanted": tokenizer.decode(wanted)}
+        for (prompt, wanted), answer in zip(fitting, answers, strict=True)
+    ]
+
+
+def _say_before_and_after(out: Path) -> None:
+    """A table of the first and the last answers in the run's diary."""
+    import json
+
+    from danlu.train.journal import SAMPLES
+
+    lines = [json.loads(line) for line in (out / SAMPLES).read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        return
+    first, last = lines[0]["step"], lines[-1]["step"]
+    before = {line["prompt"]: line["text"] for line in lines if line["step"] == first}
+    rows = [
+        (line["prompt"][-60:].replace("\n", " "), before.get(line["prompt"], ""), line["text"], line["wanted"])
+        for line in lines
+        if line["step"] == last
+    ]
+    console.table(("question", "before", "after", "wanted"), rows)
+
+
+def _card(model: Transformer, loss: float, tokens: int) -> str:
+    counts = model.config.parameters()
+    return (
+        f"A chat model of {counts.total:,} parameters, fine-tuned by danlu on {tokens:,} tokens of conversations.\n\n"
+        f"Validation loss on the assistant's words: {loss:.4f} nats per token.\n"
+    )

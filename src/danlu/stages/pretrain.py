@@ -1,0 +1,193 @@
+"""Train a Transformer from nothing on rows of text.
+
+Takes: shards (rows of ids) and the tokenizer they were made with.
+Makes: a complete model folder; beside it `metrics.jsonl`, `samples.jsonl`, `plan.json` and `checkpoints/`.
+Cost: 6 × parameters FLOPs per token and more for attention; 16 bytes of memory per parameter besides activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from danlu.base import console
+from danlu.base.artifact import Artifact, open_artifact, seal
+from danlu.base.config import Count, Settings
+from danlu.base.errors import nearest
+from danlu.model.config import PRESETS, ModelConfig, preset
+from danlu.train import dial
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
+
+if TYPE_CHECKING:
+    from danlu.model.transformer import Transformer
+    from danlu.shards.files import RowSet
+    from danlu.tokenizer.tokenizer import Tokenizer
+
+VERSION = 1
+VOCABULARY_MULTIPLE = 64
+"""Rows of the embedding are rounded up to this, the width of the matrix units; no token has the ids in between."""
+PROMPT_TOKENS, PROMPTS = 10, 4
+
+
+class Config(Settings):
+    """How to pre-train. `size` sets shape, batch and learning rate together; give one of tokens, epochs, minutes."""
+
+    size: str = Field(default="tiny", description=f"the dial: {', '.join(PRESETS)}")
+    model: dict[str, Any] = Field(default={}, description="values of the architecture that differ from the size's own")
+    tokens: Count | None = Field(default=None, gt=0, description="train on this many tokens, for example 20M")
+    epochs: float | None = Field(default=None, gt=0, description="train on the whole text this many times")
+    minutes: float | None = Field(default=None, gt=0, description="train about this long; measured once, then fixed")
+    batch_rows: int | None = Field(default=None, ge=1, description="rows of one update over all ranks")
+    learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate")
+    optimizer: OptimizerSettings = Field(default=OptimizerSettings(), description="rule, decay, schedule, clipping")
+    watch: WatchSettings = Field(default=WatchSettings(), description="validation, samples, early stopping, trackers")
+    checkpoints: CheckpointSettings = Field(default=CheckpointSettings(), description="how often to save, what to keep")
+    parallel: ParallelSettings = Field(default=ParallelSettings(), description="device, dtype, compile, micro-batch")
+    seed: int = Field(default=0, description="decides weights, order and dropout")
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, size: str) -> str:
+        if size not in PRESETS:
+            raise ValueError(f"there is no model size {size!r}{nearest(size, PRESETS)}; known: {', '.join(PRESETS)}")
+        return size
+
+    @model_validator(mode="after")
+    def _model_fits(self) -> Config:
+        """Unknown or impossible values of `model` are found when the recipe is read."""
+        known = [name for name in ModelConfig.model_fields if name != "vocabulary_size"]
+        for name in self.model:
+            if name not in known:
+                raise ValueError(f"model.{name}: unknown setting{nearest(name, known)}; known: {', '.join(known)}")
+        preset(self.size, VOCABULARY_MULTIPLE, **self.model)
+        return self
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Config:
+        given = [name for name in ("tokens", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
+        return self
+
+
+def architecture(config: Config, vocabulary_size: int, row_length: int) -> ModelConfig:
+    """The model that `config` means for a tokenizer and rows of this length; `show` calls it too."""
+    rows = -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    shape = {"context_length": max(row_length, PRESETS[config.size]["context_length"]), **config.model}
+    return preset(config.size, rows, **shape)
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
+    """Build the model, teach it, write its folder."""
+    from danlu import convert
+    from danlu.model.initialise import initialise
+    from danlu.model.transformer import Transformer
+    from danlu.parallel.collectives import barrier, joined
+    from danlu.parallel.device import describe, discover
+    from danlu.shards.files import RowSet
+    from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.train.course import teach
+    from danlu.train.run import summary
+
+    tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
+    rows = RowSet.open(inputs["shards"].folder / "pretrain-train")
+    rows.require(tokenizer)
+    with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
+        model = Transformer(architecture(config, tokenizer.size, rows.row_length))
+        initialise(model, config.seed)
+        outcome = teach(_course(config, model, rows, tokenizer, inputs["shards"].folder, out), world)
+        if world.is_first:
+            card = _card(config, model, outcome.validation["loss"], outcome.progress.tokens)
+            convert.save(out, model, tokenizer, card=card)
+            seal(
+                out,
+                kind="model",
+                stage="pretrain",
+                version=VERSION,
+                config=config.model_dump(mode="json"),
+                parents=inputs,
+                metrics=summary(outcome),
+                seconds=outcome.progress.elapsed_seconds,
+                seed=config.seed,
+                extra={"machine": describe(world), "order_hash": outcome.progress.order_hash},
+            )
+        barrier(world)
+    console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
+    return open_artifact(out, verify=False)
+
+
+def _course(config: Config, model: Transformer, rows: RowSet, tokenizer: Tokenizer, shards: Path, out: Path) -> Any:
+    from danlu.shards.files import RowSet
+    from danlu.train.course import Course
+    from danlu.train.planning import Horizon
+    from danlu.train.samples import token_bytes
+
+    default_tokens = dial.horizon_tokens(model.config.parameters().total)
+    rate = config.learning_rate
+    validation = RowSet.open(shards / "pretrain-validation")
+    return Course(
+        out=out,
+        model=model,
+        rows=rows,
+        validation_rows=validation,
+        token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
+        horizon=Horizon(config.tokens, config.epochs, config.minutes, default_tokens),
+        batch_rows=config.batch_rows
+        if config.batch_rows is not None
+        else dial.batch_rows(config.size, rows.row_length),
+        learning_rate=rate if rate is not None else dial.DIAL[config.size].rate(config.optimizer.name),
+        optimizer=config.optimizer,
+        watch=config.watch,
+        checkpoints=config.checkpoints,
+        parallel=config.parallel,
+        seed=config.seed,
+        show=lambda: _continue(config, model, tokenizer, validation),
+    )
+
+
+def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: RowSet) -> list[dict[str, Any]]:
+    """What the model makes of the fixed prompts: those of the config, or the beginnings of held-out rows."""
+    from danlu.infer.engine import Engine, Request
+    from danlu.infer.sampling import Sampling
+
+    bos = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
+    prompts = [[*bos, *tokenizer.encode(text)] for text in config.watch.prompts] or _beginnings(rows)
+    room = model.config.context_length - max(len(prompt) for prompt in prompts)
+    sampling = Sampling(
+        temperature=0.7,
+        top_p=0.95,
+        seed=config.seed,
+        max_tokens=min(config.watch.sample_tokens, room),
+        stop_ids=tokenizer.stop_ids,
+    )
+    was_training = model.training
+    model.eval()
+    engine = Engine(model, num_slots=len(prompts), length=model.config.context_length, vocabulary_limit=tokenizer.size)
+    answers = engine.run([Request(tuple(prompt), sampling) for prompt in prompts])
+    model.train(was_training)
+    return [
+        {"prompt": tokenizer.decode(prompt), "text": tokenizer.decode(answer)}
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _beginnings(rows: RowSet) -> list[list[int]]:
+    """The first tokens of some held-out rows, evenly spread."""
+    import numpy as np
+
+    chosen = np.arange(min(PROMPTS, rows.num_rows)) * rows.num_rows // min(PROMPTS, rows.num_rows)
+    batch = rows.batch(chosen)
+    return [
+        ids[document == 0][:PROMPT_TOKENS].tolist() for ids, document in zip(batch.ids, batch.documents, strict=True)
+    ]
+
+
+def _card(config: Config, model: Transformer, loss: float, tokens: int) -> str:
+    counts = model.config.parameters()
+    return (
+        f"A {config.size} language model of {counts.total:,} parameters, pre-trained by danlu on {tokens:,} tokens.\n\n"
+        f"Validation loss: {loss:.4f} nats per token. It continues text; it was not taught to answer.\n"
+    )

@@ -1,0 +1,137 @@
+"""From what a person wrote (tokens, epochs or minutes) to counts, once: steps, batch, micro-batch, schedule.
+
+In: settings, the row set, a learner. Out: `Plan`, and `plan.json` beside it. Called by the training stages. Minutes are
+measured when the run begins and never again: a resumed run reads the file, so that its schedule stays what it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from danlu.base import console
+from danlu.base.artifact import write_atomically
+from danlu.base.world import World
+from danlu.model.config import ModelConfig
+from danlu.parallel.collectives import barrier, from_first
+from danlu.parallel.peak import matmul_peak
+from danlu.shards.files import RowSet
+from danlu.train.loop import Plan
+from danlu.train.schedules import Shape
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
+
+PLAN = "plan.json"
+LOOKS_IN_A_RUN = 10
+CPU_ACTIVATION_BYTES = 2 * 2**30
+GPU_ACTIVATION_SHARE = 0.4
+TRAINING_SHARE = 0.9
+"""Of a given number of minutes; the rest is for validation, samples, checkpoints and writing the model."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long to train: one of the three; all None means the default of the stage, in tokens."""
+
+    tokens: int | None
+    epochs: float | None
+    minutes: float | None
+    default_tokens: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The counts and settings that a plan is made of besides its length."""
+
+    batch_rows: int
+    micro_batch_rows: int
+    optimizer: OptimizerSettings
+    watch: WatchSettings
+    checkpoints: CheckpointSettings
+    seed: int
+
+    def plan(self, samples: int) -> Plan:
+        """The plan for a run over `samples` rows."""
+        steps = -(-samples // self.batch_rows)
+        looks = max(1, steps // LOOKS_IN_A_RUN)
+        every, save_every, rule = self.watch.evaluate_every, self.checkpoints.save_every, self.optimizer
+        return Plan(
+            total_samples=samples,
+            batch_rows=self.batch_rows,
+            micro_batch_rows=self.micro_batch_rows,
+            schedule=rule.schedule,
+            shape=Shape.of(steps, warmup=rule.warmup, decay=rule.decay, floor=rule.floor),
+            clip=rule.clip,
+            evaluate_every=every if every is not None else looks,
+            save_every=save_every if save_every is not None else looks,
+            patience=self.watch.patience,
+            seed=self.seed,
+        )
+
+
+def plan_run(
+    out: Path, horizon: Horizon, row_set: RowSet, world: World, choices: Choices, measure: Callable[[Plan], float]
+) -> tuple[Plan, float]:
+    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
+    stored = _read(out / PLAN)
+    barrier(world)  # nobody writes before all have looked
+    if stored.keys() >= {"total_samples", "peak_flops"}:
+        return choices.plan(int(stored["total_samples"])), float(stored["peak_flops"])
+    speed = None
+    if horizon.minutes is not None:
+        console.say("  measuring this machine's speed for three seconds", style="dim")
+        speed = measure(choices.plan(row_set.num_rows))
+    plan = choices.plan(total_samples(horizon, row_set, speed))
+    peak = from_first(matmul_peak(world), world) * world.size
+    if world.is_first:
+        facts = {
+            "total_samples": plan.total_samples,
+            "steps": plan.steps,
+            "tokens": round(plan.total_samples * tokens_per_row(row_set)),
+            "tokens_per_second": speed,
+            "peak_flops": peak,
+        }
+        write_atomically(out / PLAN, json.dumps({**stored, **facts}, indent=1) + "\n")
+    return plan, peak
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def tokens_per_row(row_set: RowSet) -> float:
+    """Tokens in a row on average, padding not counted."""
+    return row_set.num_tokens / row_set.num_rows
+
+
+def total_samples(horizon: Horizon, row_set: RowSet, tokens_per_second: float | None) -> int:
+    """Rows over all epochs; at least one."""
+    if horizon.epochs is not None:
+        return max(1, round(horizon.epochs * row_set.num_rows))
+    tokens: float = horizon.default_tokens
+    if horizon.tokens is not None:
+        tokens = horizon.tokens
+    if horizon.minutes is not None and tokens_per_second is not None:
+        tokens = horizon.minutes * 60 * TRAINING_SHARE * tokens_per_second
+    return max(1, round(tokens / tokens_per_row(row_set)))
+
+
+def choose_micro_batch(
+    asked: int | None, config: ModelConfig, world: World, batch_rows: int, row_length: int
+) -> tuple[int, str]:
+    """Rows that go through the model at once, and why: as many of the rank's share as the activations allow."""
+    mine = -(-batch_rows // world.size)
+    if asked is not None:
+        return min(asked, mine), "asked for"
+    budget = CPU_ACTIVATION_BYTES
+    if world.device.startswith("cuda"):
+        budget = int(torch.cuda.mem_get_info(world.device)[0] * GPU_ACTIVATION_SHARE)
+    bytes_per_value = 2 if world.dtype == "bfloat16" else 4
+    per_row = config.activation_bytes(1, row_length, bytes_per_value)
+    fitting = max(1, budget // per_row)
+    parts = -(-mine // fitting)
+    return -(-mine // parts), f"activations of {console.size(per_row)} a row within {console.size(budget)}"

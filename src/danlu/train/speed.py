@@ -1,0 +1,104 @@
+"""How fast this machine trains: a few real steps, measured before the work is planned.
+
+In: a learner and its plan, or only an architecture. Out: tokens per second, padding not counted. Called where a dial
+says `minutes`, and by `doctor` and `show`. Weights are put back, optimizer and progress thrown away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from danlu.base.world import World
+from danlu.model.config import ModelConfig
+from danlu.model.initialise import initialise
+from danlu.model.transformer import Transformer
+from danlu.parallel.collectives import from_first
+from danlu.parallel.place import place
+from danlu.train.loop import Learner, Plan, Progress, update
+from danlu.train.objectives import next_token
+from danlu.train.optimizers import Optimizer
+from danlu.train.samples import TensorBatch
+from danlu.train.settings import OptimizerSettings
+
+MEASURED_SECONDS = 3.0
+WARM_UP_STEPS = 2
+FEWEST_STEPS = 3
+
+
+def measure(step: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Tokens per second of `step`, which does one and returns its tokens; the first calls are not counted."""
+    for _ in range(WARM_UP_STEPS):
+        step()
+    began_at, tokens, steps = clock(), 0, 0
+    while clock() < began_at + seconds or steps < FEWEST_STEPS:
+        tokens += step()
+        steps += 1
+    return tokens / max(clock() - began_at, 1e-9)
+
+
+def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds: float = MEASURED_SECONDS) -> float:
+    """Tokens per second of all ranks on the run's own first samples, as rank 0 measured it.
+
+    Each rank steps on its share alone, without collectives, because ranks would not agree on when the time is over.
+    """
+    kept = [parameter.detach().clone() for parameter in learner.model.parameters()]
+    world = learner.world
+    alone = replace(world, rank=0, size=1)
+    rehearsing = replace_learner(learner, Optimizer(learner.model, settings, learning_rate=1e-4), alone)
+    small = replace(plan, batch_rows=max(1, plan.batch_rows // world.size), total_samples=2**62)
+    progress = Progress()
+
+    def step() -> int:
+        return update(rehearsing, small, progress, time.perf_counter).tokens
+
+    found = measure(step, seconds) * world.size
+    restore(learner.model, kept)
+    return from_first(found, world)
+
+
+def replace_learner(learner: Learner, optimizer: Optimizer, world: World) -> Learner:
+    """The same learner with another optimizer and another view of its peers."""
+    return Learner(learner.model, optimizer, learner.objective, learner.samples, world)
+
+
+def restore(model: Transformer, kept: list[Tensor]) -> None:
+    """Put the kept weights back and forget the gradients."""
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), kept, strict=True):
+            parameter.copy_(value)
+            parameter.grad = None
+
+
+def tokens_per_second(config: ModelConfig, world: World, *, rows: int, row_length: int, seconds: float) -> float:
+    """Training speed of an architecture on random ids, forward, backward and update; for `doctor` and `show`."""
+    model = Transformer(config)
+    initialise(model, seed=0)
+    place(model, world)
+    model.train()
+    optimizer = Optimizer(model, OptimizerSettings(), learning_rate=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, config.vocabulary_size, (rows, row_length + 1), generator=generator).to(world.device)
+    batch = TensorBatch(
+        ids=ids[:, :-1],
+        positions=torch.arange(row_length, device=world.device).expand(rows, -1),
+        documents=torch.zeros(rows, row_length, dtype=torch.int32, device=world.device),
+        targets=ids[:, 1:],
+        target_index=torch.arange(rows * row_length, device=world.device),
+        target_ids=ids[:, 1:].reshape(-1),
+        num_targets=rows * row_length,
+        num_tokens=rows * row_length,
+    )
+
+    def step() -> int:
+        optimizer.zero_grad()
+        loss = next_token(model(batch.ids, batch.positions, batch.documents), model.head, batch)
+        (loss.sum / loss.count).backward()
+        optimizer.step()
+        return batch.num_tokens
+
+    return measure(step, seconds)
