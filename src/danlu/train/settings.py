@@ -17,7 +17,7 @@ class OptimizerSettings(Settings):
     """How a gradient becomes an update; the learning rate itself stands in the stage's own settings."""
 
     name: Literal["sgd", "adam", "adamw", "muon"] = Field(
-       default= default="muon", description="sgd, adam, adamw, or muon (hidden matrices by Muon, the rest by AdamW)"
+        default="muon", description="sgd, adam, adamw, or muon (hidden matrices by Muon, the rest by AdamW)"
     )
     weight_decay: float = Field(
         default=0.1, ge=0, description="decoupled decay of matrices; never of embeddings, norms, biases"
@@ -27,13 +27,13 @@ class OptimizerSettings(Settings):
     momentum: float = Field(default=0.95, ge=0, lt=1, description="momentum of SGD and Muon")
     epsilon: float = Field(default=1e-8, gt=0, description="Adam's term against division by zero")
     embedding_rate: float = Field(
-       default= default=1.0, gt=0, description="the embeddings' learning rate as a multiple of the others'"
+        default=1.0, gt=0, description="the embeddings' learning rate as a multiple of the others'"
     )
     schedule: Literal["constant", "cosine", "linear", "wsd"] = Field(
-       default= default="wsd", description="course of the learning rate after its warm-up; wsd is warm-up, stable, decay"
+        default="wsd", description="course of the learning rate after its warm-up; wsd: warm-up, stable, decay"
     )
     warmup: float = Field(
-       default= default=0.02, ge=0, le=1, description="share of all steps over which the rate rises from zero"
+        default=0.02, ge=0, le=1, description="share of all steps over which the rate rises from zero"
     )
     decay: float = Field(default=0.4, ge=0, le=1, description="share of all steps over which wsd comes down at the end")
     floor: float = Field(default=0.0, ge=0, le=1, description="the rate at the end as a share of its peak")
@@ -44,18 +44,18 @@ class WatchSettings(Settings):
     """What is looked at while training runs."""
 
     evaluate_every: int | None = Field(
-       default= default=None, ge=1, description="steps between validations; by default ten in the run"
+        default=None, ge=1, description="steps between validations; by default ten in the run"
     )
     validation_rows: int = Field(
         default=256, ge=1, description="rows of the validation set that each validation reads, at most"
     )
     patience: int = Field(
-       default= default=0, ge=0, description="validations without improvement before stopping early; 0: never"
+        default=0, ge=0, description="validations without improvement before stopping early; 0: never"
     )
     prompts: tuple[str, ...] = Field(default=(), description="beginnings that the model continues at every validation")
     sample_tokens: int = Field(default=48, ge=1, le=4096, description="most tokens of one such continuation")
     trackers: tuple[Literal["tensorboard", "wandb", "swanlab"], ...] = Field(
-       default= default=(), description="also send the metrics there; each is an optional package"
+        default=(), description="also send the metrics there; each is an optional package"
     )
 
 
@@ -63,11 +63,11 @@ class CheckpointSettings(Settings):
     """What is kept of a run that is under way."""
 
     save_every: int | None = Field(
-       default= default=None, ge=1, description="steps between checkpoints; by default ten in the run"
+        default=None, ge=1, description="steps between checkpoints; by default ten in the run"
     )
     keep: int = Field(default=2, ge=1, description="newest checkpoints that are kept; the best one is kept besides")
     finish: Literal["best", "last"] = Field(
-       default= default="best", description="weights of the finished model: best validation, or last"
+        default="best", description="weights of the finished model: best validation, or last"
     )
 
 
@@ -76,13 +76,13 @@ class ParallelSettings(Settings):
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-       default= default="auto", description="format of products; weights stay fp32"
+        default="auto", description="format of products; weights stay fp32"
     )
     compile: Literal["auto", "on", "off"] = Field(default="auto", description="compile each block with torch.compile")
     threads: int | None = Field(default=None, ge=1, description="threads of torch on the CPU; by default all cores")
     micro_batch_rows: int | None = Field(
-       default= default=None, ge=1, description="rows that go through the model at once on one rank"
+        default=None, ge=1, description="rows that go through the model at once on one rank"
     )
     checkpoint_activations: bool = Field(
-       default= default=False, description="recompute activations in the backward pass to save memory"
+        default=False, description="recompute activations in the backward pass to save memory"
     )
