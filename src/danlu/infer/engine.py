@@ -153,7 +153,8 @@ class Engine:
     @torch.inference_mode()
     def _advance(self) -> None:
         started_at = time.monotonic()
-        plan = self.scheduler.schedule()
+        # By slot: rows of neighbouring slots read the cache in place, others would copy it.
+        plan = sorted(self.scheduler.schedule(), key=lambda work: work.sequence.slot)
         if not plan:
             return
         decoding = [work for work in plan if work.num_tokens == 1]

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from enum import StrEnum
+from heapq import heappop, heappush
 
 from danlu.infer.sampling import Sampling
 
@@ -83,7 +84,7 @@ class Scheduler:
         self.cache_tokens, self.step_tokens = cache_tokens, step_tokens
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        self._free_slots = list(range(num_slots))[::-1]  # popped from the end: slot 0 first
+        self._free_slots = list(range(num_slots))  # a heap: the lowest first, so that running slots stay neighbours
 
     @property
     def is_idle(self) -> bool:
@@ -103,7 +104,7 @@ class Scheduler:
                 budget -= plan[-1].num_tokens
         while self.waiting and budget > 0 and self._fits(self.waiting[0]):
             sequence = self.waiting.popleft()
-            sequence.slot, sequence.state = self._free_slots.pop(), State.RUNNING
+            sequence.slot, sequence.state = heappop(self._free_slots), State.RUNNING
             self.running.append(sequence)
             plan.append(self._work(sequence, budget))
             budget -= plan[-1].num_tokens
@@ -137,7 +138,7 @@ class Scheduler:
     def _release(self, sequence: Sequence) -> None:
         if sequence.state is State.RUNNING:
             self.running.remove(sequence)
-            self._free_slots.append(sequence.slot)
+            heappush(self._free_slots, sequence.slot)
             sequence.slot = -1
         elif sequence.state is State.WAITING:
             self.waiting.remove(sequence)
