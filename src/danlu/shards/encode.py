@@ -7,9 +7,9 @@ what was left out and why. Called by the `shard` stage. The texts are encoded in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from danlu.tokenizer.chat import ChatTemplate, Rendered
 from danlu.tokenizer.tokenizer import Tokenizer
 
 BATCH_RECORDS = 1024
+BATCH_CHARACTERS = 4_000_000
 OVER_LONG = "longer than a row"
 NOTHING_TO_LEARN = "no token to learn"
 
@@ -41,7 +42,7 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally:
     """`<|bos|> text <|eos|>` for each document; a foreign tokenizer without one of the two goes without it."""
     before = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
     after = [tokenizer.eos_id] if tokenizer.eos_id is not None else []
-    for batch in _batches(documents):
+    for batch in _batches(documents, lambda document: len(document.text)):
         encoded = [[*before, *ids, *after] for ids in tokenizer.encode_batch([document.text for document in batch])]
         tally.documents += len(batch)
         tally.bytes += sum(len(document.text.encode()) for document in batch)
@@ -61,7 +62,7 @@ def encode_conversations(
     Left out and counted: those without a token to learn, and those over `longest` tokens, whose cutting would leave
     answers without their questions.
     """
-    for batch in _batches(conversations):
+    for batch in _batches(conversations, lambda one: sum(len(message.content) for message in one.messages)):
         names, kept = [], []
         for conversation, rendered in zip(batch, template.render_batch(batch), strict=True):
             reason = _reason(rendered, learn_all=learn_all, longest=longest)
@@ -88,14 +89,22 @@ def _reason(rendered: Rendered, *, learn_all: bool, longest: int | None) -> str:
 def _joined(names: list[str], ids: Sequence[list[int]], masks: Sequence[list[bool]] | None, tally: Tally) -> Encoded:
     lengths = np.array([len(one) for one in ids], dtype=np.int64)
     tally.tokens += int(lengths.sum())
-    flat = np.fromiter((id for one in ids for id in one), dtype=np.int64, count=int(lengths.sum()))
+    flat = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
     mask = None
     if masks is not None:
-        mask = np.fromiter((learnt for one in masks for learnt in one), dtype=bool, count=len(flat))
+        mask = np.fromiter(chain.from_iterable(masks), dtype=bool, count=len(flat))
     return Encoded(names, lengths, flat, mask)
 
 
-def _batches(records: Iterable[R]) -> Iterator[list[R]]:
-    source = iter(records)
-    while batch := list(islice(source, BATCH_RECORDS)):
+def _batches(records: Iterable[R], characters: Callable[[R], int]) -> Iterator[list[R]]:
+    """Enough records to keep all cores busy, few enough to keep memory flat."""
+    batch: list[R] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += characters(record)
+        if len(batch) >= BATCH_RECORDS or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

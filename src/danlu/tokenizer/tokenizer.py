@@ -12,6 +12,7 @@ import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,18 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, settings: Mapping[str, Any]):
         self.backend = backend
-        self.backend.encode_special_tokens = True  # text that spells a control token stays text
+        backend.encode_special_tokens = True  # text that spells a control token stays text
+        backend.no_truncation()  # foreign files may carry settings that would cut, fill up or vary texts in silence
+        backend.no_padding()
+        if getattr(backend.model, "dropout", None) is not None:
+            backend.model.dropout = None
         self._rendered_backend: Backend | None = None
         self.settings = dict(settings)
         added = backend.get_added_tokens_decoder()
         self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.special = {token.content: id for id, token in sorted(added.items()) if token.special}
-        self._bytes, self._drops_first_space = byte_table(backend, self.size)
-        self._special_ids = frozenset(self.special.values())
+        self._bytes, self.drops_first_space = byte_table(backend, self.size)
+        self.special_ids = frozenset(self.special.values())
         self.bos_id = self._named("bos_token")
         self.end_id, self.eos_id = self._ends()
         pad_id = self._named("pad_token")
@@ -101,7 +106,7 @@ class Tokenizer:
             "there is no tokenizer here", where=path, found="no tokenizer.json", remedy="run the tokenizer stage first"
         )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides ids: vocabulary, merges, splitting, control tokens and their names."""
         names = {key: self._named(f"{key}_token") for key in ("bos", "eos", "pad")}
@@ -135,7 +140,7 @@ class Tokenizer:
 
         Exact for byte-level vocabularies: `decode_bytes` gives the bytes back.
         """
-        single = {value: id for id, value in enumerate(self._bytes) if len(value) == 1 and id not in self._special_ids}
+        single = {value: id for id, value in enumerate(self._bytes) if len(value) == 1 and id not in self.special_ids}
         ids: list[int] = []
         for part in ESCAPED_BYTE.split(data.decode("utf-8", "surrogateescape")):
             if ESCAPED_BYTE.fullmatch(part):
@@ -144,16 +149,16 @@ class Tokenizer:
                 ids += self.encode(part)
         return ids
 
+    def bytes_of(self, id: int) -> bytes:
+        """The bytes of one token; ValueError for an id outside the vocabulary, which no sampler may emit."""
+        if not 0 <= id < self.size:
+            raise ValueError(f"id {id} is outside the vocabulary of {self.size} tokens")
+        return self._bytes[id]
+
     def decode_bytes(self, ids: Sequence[int], *, keep_special: bool = False) -> bytes:
-        """The bytes of a sequence; ValueError for an id outside the vocabulary, which no sampler may emit."""
-        pieces = []
-        for id in ids:
-            if not 0 <= id < self.size:
-                raise ValueError(f"id {id} is outside the vocabulary of {self.size} tokens")
-            if keep_special or id not in self._special_ids:
-                pieces.append(self._bytes[id])
-        data = b"".join(pieces)
-        return data[1:] if self._drops_first_space and data.startswith(b" ") else data
+        """The bytes of a sequence, without its control tokens unless `keep_special`."""
+        data = b"".join(self.bytes_of(id) for id in ids if keep_special or id not in self.special_ids)
+        return data[1:] if self.drops_first_space and data.startswith(b" ") else data
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """The text of a sequence; bytes that are not UTF-8 become U+FFFD."""
@@ -165,16 +170,17 @@ class Tokenizer:
 
     def token_text(self, id: int) -> str:
         """One token for a person to read; the bytes of a split character are written `\\xe4`."""
-        if not 0 <= id < self.size:
-            raise ValueError(f"id {id} is outside the vocabulary of {self.size} tokens")
-        return self._bytes[id].decode("utf-8", "backslashreplace")
+        return self.bytes_of(id).decode("utf-8", "backslashreplace")
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`."""
         settings = dict(self.settings)
-        template = settings.pop("chat_template", None)
-        named = {key: value for key, value in settings.items() if key.endswith("_token") and value is not None}
-        named = {key: value for key, value in named.items() if not isinstance(value, bool)}
+        template = settings.get("chat_template")
+        if isinstance(template, str):  # a file of its own; foreign tokenizers may hold a list of named ones
+            del settings["chat_template"]
+        named = {
+            key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str | dict)
+        }
         write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True) + "\n")
         write_atomically(folder / "tokenizer_config.json", _json_text(settings))
         write_atomically(folder / "special_tokens_map.json", _json_text(named))
@@ -188,14 +194,11 @@ class DecodeStream:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._at_start = tokenizer._drops_first_space
+        self._at_start = tokenizer.drops_first_space
 
     def push(self, id: int) -> str:
         """The text that this token completes; often empty inside a Chinese character or an emoji."""
-        tokenizer = self._tokenizer
-        if not 0 <= id < tokenizer.size:
-            raise ValueError(f"id {id} is outside the vocabulary of {tokenizer.size} tokens")
-        data = b"" if id in tokenizer._special_ids else tokenizer._bytes[id]
+        data = b"" if id in self._tokenizer.special_ids else self._tokenizer.bytes_of(id)
         if self._at_start and data:
             self._at_start = False
             data = data.removeprefix(b" ")
