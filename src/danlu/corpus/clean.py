@@ -1,0 +1,82 @@
+"""One record, cleaned: normalised, judged, its language named, private data masked; or the reason against it.
+
+In: a record as a reader made it. Out: the record as it will be written, or a Rejection. Called by `pipeline`, one
+record at a time and without memory of the others, so that order and number of processes cannot change a result. What
+depends on other records is in `dedup`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from danlu.base.records import Conversation, Document, Message
+from danlu.corpus.filters import CONVERSATION_FILTERS, DOCUMENT_FILTERS, RAW_FILTERS, Limits, reason_against
+from danlu.corpus.language import language_of
+from danlu.corpus.normalise import normalise
+from danlu.corpus.privacy import mask
+from danlu.corpus.units import Record, Rejection, excerpt, text_of
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """The rules of one run; `masked` counts, by kind, the private data that were replaced in records that are kept."""
+
+    limits: Limits = field(default_factory=lambda: Limits())
+    languages: tuple[str, ...] = ()
+    mask_private: bool = True
+    masked: Counter[str] = field(default_factory=Counter)
+
+    def clean(self, record: Record) -> Record | Rejection:
+        """The record as it will be written, or why not."""
+        against = reason_against(text_of(record), self.limits, RAW_FILTERS)
+        cleaned = _mapped(record, normalise)
+        if against is None:
+            names = DOCUMENT_FILTERS if isinstance(cleaned, Document) else CONVERSATION_FILTERS
+            against = reason_against(text_of(cleaned), self.limits, names)
+        if against is None and isinstance(cleaned, Conversation):
+            against = _silent(cleaned)
+        language = cleaned.language if cleaned.language else language_of(text_of(cleaned))
+        if against is None and self.languages and language not in self.languages:
+            against = "other_language", language
+        if against is not None:
+            return self.rejection(cleaned, *against)
+        counts: Counter[str] = Counter()
+        if self.mask_private:
+            cleaned = _mapped(cleaned, lambda text: _masked(text, counts))
+            self.masked.update(counts)
+        return replace(cleaned, language=language)
+
+    def rejection(self, record: Record, reason: str, detail: str) -> Rejection:
+        """A Rejection of the record; its excerpt is masked like everything else that is written."""
+        return Rejection(record.id, record.source, reason, self.hide(excerpt(text_of(record))), self.hide(detail))
+
+    def hide(self, text: str) -> str:
+        """The text with private data masked, where masking is on; not counted."""
+        return mask(text)[0] if self.mask_private else text
+
+
+def _masked(text: str, counts: Counter[str]) -> str:
+    replaced, found = mask(text)
+    counts.update(found)
+    return replaced
+
+
+def _silent(conversation: Conversation) -> tuple[str, str] | None:
+    """A conversation whose assistant says and does nothing."""
+    for turn in conversation.messages:
+        if turn.role == "assistant" and (turn.content or turn.tool_calls):
+            return None
+    return "no_answer", "every turn of the assistant is empty"
+
+
+def _mapped(record: Record, change: Callable[[str], str]) -> Record:
+    """The record with every text of it changed; calls keep their arguments' JSON, which is not prose."""
+    if isinstance(record, Document):
+        return replace(record, text=change(record.text))
+    return replace(record, messages=tuple(_changed(turn, change) for turn in record.messages))
+
+
+def _changed(turn: Message, change: Callable[[str], str]) -> Message:
+    return replace(turn, content=change(turn.content), reasoning=change(turn.reasoning))

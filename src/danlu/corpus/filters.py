@@ -1,0 +1,139 @@
+"""Rules that say of a text why it should not be learned from.
+
+In: a text and the limits from the recipe. Out: None to keep it, else the measured cause in words; the name of
+the rule is the reason that `rejected.jsonl` and the report show. Called by `clean`. Pure functions, one table.
+To add one: a function, a line in FILTERS, a line in `units.REASONS`; one text kept and one dropped in the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pydantic import Field
+
+from danlu.base.config import Count, Settings
+
+LETTER = re.compile(r"[^\W_]")
+SPACE = re.compile(r"\s")
+MOJIBAKE_SAMPLE = 2000
+CLASSICS = ("锟斤拷", "烫烫烫", "屯屯屯")
+"""What a replacement character read as GBK gives, and what a debugger's fill bytes look like."""
+
+TO_LATIN_1 = str.maketrans(
+    {bytes([byte]).decode("cp1252"): chr(byte) for byte in range(0x80, 0xA0) if byte not in b"\x81\x8d\x8f\x90\x9d"}
+)
+"""Windows-1252 differs from Latin-1 in these; the five bytes that it lacks are read as Latin-1 everywhere."""
+
+
+class Limits(Settings):
+    """Where the rules draw their lines; the defaults lose hardly any text that a person wrote."""
+
+    min_characters: int = Field(default=8, ge=0, description="shorter documents are dropped (spaces not counted)")
+    max_line_characters: Count = Field(default=20_000, ge=1, description="documents with a longer line are dropped")
+    max_symbol_share: float = Field(
+        default=0.6, ge=0, le=1, description="most signs among characters that are no spaces"
+    )
+    max_repeated_line_share: float = Field(
+        default=0.5, ge=0, le=1, description="most characters in lines that came before"
+    )
+    max_broken_share: float = Field(default=0.002, ge=0, le=1, description="most replacement characters among all")
+
+
+def empty(text: str, limits: Limits) -> str | None:
+    """Nothing but space."""
+    return None if text.strip() else "no visible character"
+
+
+def too_short(text: str, limits: Limits) -> str | None:
+    """Fewer visible characters than a sentence has."""
+    if len(text) >= 4 * limits.min_characters + 64:
+        return None
+    visible = len(SPACE.sub("", text))
+    return f"{visible} characters" if visible < limits.min_characters else None
+
+
+def long_line(text: str, limits: Limits) -> str | None:
+    """A line that no person wrote: encoded data, minified code, a table without line ends."""
+    if len(text) <= limits.max_line_characters:
+        return None
+    longest = max(map(len, text.split("\n")))
+    return f"a line of {longest:,} characters" if longest > limits.max_line_characters else None
+
+
+def many_symbols(text: str, limits: Limits) -> str | None:
+    """Tables of signs, rulers, drawings: hardly any letters, characters or digits."""
+    letters = len(LETTER.findall(text))
+    visible = len(text) - len(SPACE.findall(text))
+    share = 1 - letters / visible if visible else 0.0
+    return f"{share:.0%} are signs" if share > limits.max_symbol_share else None
+
+
+def repeated_lines(text: str, limits: Limits) -> str | None:
+    """Menus, footers, logs: most of the text stands in lines that were there before."""
+    listed = [line for line in text.split("\n") if line.strip()]
+    if len(listed) < 4:
+        return None
+    repeated = sum(map(len, listed)) - sum(map(len, set(listed)))
+    share = repeated / sum(map(len, listed))
+    return f"{share:.0%} stand in repeated lines" if share > limits.max_repeated_line_share else None
+
+
+def broken_characters(text: str, limits: Limits) -> str | None:
+    """Replacement characters: bytes that were no characters, here or wherever the text was before."""
+    broken = text.count("\ufffd")
+    return f"{broken} of {len(text):,} characters" if broken > limits.max_broken_share * len(text) else None
+
+
+def mojibake(text: str, limits: Limits) -> str | None:
+    """UTF-8 that was read as Latin-1, Windows-1252 or GBK, known by turning back into UTF-8 without a flaw."""
+    if text.isascii():
+        return None
+    if text.count(CLASSICS[0]) > 1 or any(sign in text for sign in CLASSICS[1:]):
+        return "signs of a text that was decoded wrongly"
+    sample = text[:MOJIBAKE_SAMPLE]
+    for name, codec, written in (
+        ("Windows-1252", "latin-1", sample.translate(TO_LATIN_1)),
+        ("GB18030", "gb18030", sample),
+    ):
+        mended = _mended(written, codec)
+        if mended is not None:
+            return f"UTF-8 read as {name}: {mended[:20]}"
+    return None
+
+
+def _mended(sample: str, encoding: str) -> str | None:
+    """What the wrongly decoded text was, or None where it was not decoded wrongly with this encoding."""
+    try:
+        text = sample.encode(encoding).decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return None
+    flaws = text.count("\ufffd")
+    genuine = sum(character > "\x7f" for character in text) - flaws
+    beyond = sum(character > "\x7f" for character in sample)
+    return text if genuine >= max(3, beyond // 4) and flaws <= 0.1 * genuine else None
+
+
+FILTERS: dict[str, Callable[[str, Limits], str | None]] = {
+    "mojibake": mojibake,
+    "empty": empty,
+    "broken_characters": broken_characters,
+    "too_short": too_short,
+    "long_line": long_line,
+    "many_symbols": many_symbols,
+    "repeated_lines": repeated_lines,
+}
+RAW_FILTERS = ("mojibake",)
+"""These look at the text as it was read: normalising drops control characters, the traces of a wrong decoding."""
+DOCUMENT_FILTERS = tuple(name for name in FILTERS if name not in RAW_FILTERS)
+CONVERSATION_FILTERS = ("empty", "broken_characters", "long_line")
+"""An answer may be one word, a sum is mostly signs, and turns repeat: the other rules are for documents."""
+
+
+def reason_against(text: str, limits: Limits, names: tuple[str, ...]) -> tuple[str, str] | None:
+    """`(name of the rule, measured cause)` of the first rule that speaks against the text, or None."""
+    for name in names:
+        detail = FILTERS[name](text, limits)
+        if detail is not None:
+            return name, detail
+    return None

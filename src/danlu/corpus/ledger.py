@@ -1,0 +1,127 @@
+"""The books of a corpus: what came in, what went where and why, and the law that nothing vanishes.
+
+In: every unit that a reader hands out, and its fate. Out: counts by file, reason, language and task; `LawBroken` where
+documents or bytes in are not those written + rejected + duplicates. Called by `pipeline` and `stages.prepare`.
+Counts arrivals and fates separately, because a law that is checked against itself proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from danlu.base.records import Document
+from danlu.corpus.readers import FileReader
+from danlu.corpus.units import DUPLICATES, Record, Rejection, Unit, text_of
+
+WRITTEN, REJECTED, DUPLICATE = "written", "rejected", "duplicates"
+
+
+class LawBroken(RuntimeError):
+    """Documents or bytes were lost or invented: a defect of danlu, never of the data."""
+
+
+class Ledger:
+    """Counts of one run. `arrived` and `settled` are called once for every unit, `closed` once for every file."""
+
+    def __init__(self) -> None:
+        self.units_in: Counter[str] = Counter()  # file -> units
+        self.bytes_in: Counter[str] = Counter()  # file -> bytes that were read
+        self.bytes_between: Counter[str] = Counter()
+        self.units_out: dict[str, Counter[str]] = defaultdict(Counter)  # file -> fate -> units
+        self.bytes_out: dict[str, Counter[str]] = defaultdict(Counter)
+        self.reasons: Counter[str] = Counter()
+        self.reason_bytes: Counter[str] = Counter()
+        self.sides: dict[str, Counter[str]] = {"documents": Counter(), "conversations": Counter()}
+        self.languages: dict[str, Counter[str]] = defaultdict(Counter)
+        self.tasks: Counter[str] = Counter()
+        self.encodings: dict[str, str] = {}
+        self.text_bytes = 0
+
+    def arrived(self, unit: Unit) -> None:
+        """A reader handed this unit out."""
+        self.units_in[unit.file] += 1
+
+    def settled(self, unit: Unit, outcome: Record | Rejection, side: str = "") -> None:
+        """The unit's fate is `outcome`; `side` is the split of a record that was written."""
+        if isinstance(outcome, Rejection):
+            fate = DUPLICATE if outcome.reason in DUPLICATES else REJECTED
+            self.reasons[outcome.reason] += 1
+            self.reason_bytes[outcome.reason] += unit.size_bytes
+        else:
+            fate = WRITTEN
+            self._written(outcome, side)
+        self.units_out[unit.file][fate] += 1
+        self.bytes_out[unit.file][fate] += unit.size_bytes
+
+    def _written(self, record: Record, side: str) -> None:
+        kind = "documents" if isinstance(record, Document) else "conversations"
+        size = len(text_of(record).encode())
+        self.sides[kind][side] += 1
+        self.languages[record.language].update({kind: 1, "bytes": size})
+        self.text_bytes += size
+        if kind == "conversations":
+            self.tasks[getattr(record, "task", "") or "none"] += 1
+
+    def closed(self, reader: FileReader) -> None:
+        """The reader has handed out its last unit and knows its bytes."""
+        name = reader.file.name
+        self.bytes_in[name] += reader.bytes_read
+        self.bytes_between[name] += reader.bytes_between
+        self.encodings[name] = reader.encoding
+
+    def check(self, lines_written: Mapping[str, int] | None = None) -> None:
+        """LawBroken where a file's units or bytes do not add up, or where the files on disk hold other counts.
+
+        `lines_written` are the lines found on disk by `documents`, `conversations` and `rejected`.
+        """
+        gaps = []
+        for name in sorted(set(self.units_in) | set(self.bytes_in)):
+            units, size = self.units_out[name].total(), self.bytes_out[name].total() + self.bytes_between[name]
+            if self.units_in[name] != units:
+                gaps.append(f"{name}: {self.units_in[name]} documents in, {units} out")
+            if self.bytes_in[name] != size:
+                gaps.append(f"{name}: {self.bytes_in[name]} bytes in, {size} out")
+        expected = {kind: sides.total() for kind, sides in self.sides.items()} | {"rejected": self.reasons.total()}
+        for kind, found in (lines_written or {}).items():
+            if found != expected[kind]:
+                gaps.append(f"{kind}: {expected[kind]} counted, {found} on disk")
+        if gaps:
+            raise LawBroken("documents in are not documents out:\n  " + "\n  ".join(gaps))
+
+    def report(self) -> dict[str, Any]:
+        """The counts as plain JSON, for `report.json` and for tables."""
+        fates, sizes = _summed(self.units_out), _summed(self.bytes_out)
+        return {
+            "documents": {
+                "in": self.units_in.total(),
+                **{fate: fates[fate] for fate in (WRITTEN, REJECTED, DUPLICATE)},
+            },
+            "bytes": {
+                "in": self.bytes_in.total(),
+                **{fate: sizes[fate] for fate in (WRITTEN, REJECTED, DUPLICATE)},
+                "between": self.bytes_between.total(),
+                "text_written": self.text_bytes,
+            },
+            "sides": {kind: dict(sorted(sides.items())) for kind, sides in self.sides.items()},
+            "reasons": {
+                reason: {"documents": count, "bytes": self.reason_bytes[reason]}
+                for reason, count in sorted(self.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+            },
+            "languages": {name: dict(counts) for name, counts in sorted(self.languages.items())},
+            "tasks": dict(sorted(self.tasks.items())),
+            "files": {
+                name: {
+                    "in": self.units_in[name],
+                    **{fate: self.units_out[name][fate] for fate in (WRITTEN, REJECTED, DUPLICATE)},
+                    "bytes": self.bytes_in[name],
+                    "encoding": self.encodings.get(name, ""),
+                }
+                for name in sorted(self.bytes_in)
+            },
+        }
+
+
+def _summed(table: Mapping[str, Counter[str]]) -> Counter[str]:
+    return sum(table.values(), start=Counter())

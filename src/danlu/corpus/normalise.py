@@ -1,0 +1,94 @@
+"""Text as it should have been written: one form for one content, nothing that a reader cannot see.
+
+In: a string, also one with lone surrogates. Out: a string that is valid UTF-8. Called by `clean`. Every step is a pure
+function and stands in STEPS in the order of its use; none drops visible characters, except HTML where a text is full of
+it. Full and half width stay as written. Sources: Unicode Standard Annex 15 (forms), HTML Living Standard (elements).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+
+MARKUP_SHARE = 0.01
+"""From this share of its characters on, tags are remains of a page; below it, a text speaks about tags."""
+ELEMENTS = (
+    "a|abbr|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|dd|del|div|dl|dt|em|figcaption|figure|"
+    "font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|meta|nav|ol|option|p|pre|q|s|"
+    "section|select|small|span|strike|strong|sub|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|u|ul"
+)
+TAG = re.compile(rf"</?(?:{ELEMENTS})(?:\s[^<>]{{0,2000}})?/?>", re.IGNORECASE)
+LINE_TAG = re.compile(
+    r"<(?:br|hr)\s{0,8}/?>|</(?:article|aside|blockquote|div|dd|dt|figure|h[1-6]|li|p|section|table|tr|title)>",
+    re.IGNORECASE,
+)
+INVISIBLE_ELEMENT = re.compile(r"<(script|style)\b[^<>]{0,2000}>.*?</\1\s{0,8}>", re.IGNORECASE | re.DOTALL)
+COMMENT = re.compile(r"<!--.*?-->|<!doctype[^<>]{0,200}>", re.IGNORECASE | re.DOTALL)
+ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
+LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x9f]")
+ZERO_WIDTH = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
+STRAY_JOINER = re.compile(
+    r"(?<=[\0-\x7f\u3000-\u9fff\uff00-\uffef])[\u200c\u200d]+|[\u200c\u200d]+(?=[\0-\x7f\u3000-\u9fff\uff00-\uffef])"
+)
+ODD_SPACE = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def surrogates(text: str) -> str:
+    """Halves of characters, which no UTF-8 can hold, become U+FFFD; `broken_characters` judges their share."""
+    return SURROGATE.sub("\ufffd", text)
+
+
+def markup(text: str) -> str:
+    """Entities become characters; tags, comments, scripts and styles go where a text is full of them."""
+    if "<" in text and _markup_share(text) >= MARKUP_SHARE:
+        text = INVISIBLE_ELEMENT.sub("", COMMENT.sub("", text))
+        text = TAG.sub("", LINE_TAG.sub("\n", text))
+    return ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
+
+
+def _markup_share(text: str) -> float:
+    found = sum(len(match[0]) for pattern in (TAG, COMMENT) for match in pattern.finditer(text))
+    return found / len(text)
+
+
+def line_ends(text: str) -> str:
+    r"""Every kind of line end, the Unicode ones too, becomes \n."""
+    return LINE_END.sub("\n", text)
+
+
+def controls(text: str) -> str:
+    """Control characters go, but for the tab and the line end."""
+    return CONTROL.sub("", text)
+
+
+def zero_width(text: str) -> str:
+    """Invisible marks go; joiners stay where scripts and emoji need them, not beside ASCII, Han and kana."""
+    if text.isascii():
+        return text
+    return STRAY_JOINER.sub("", ZERO_WIDTH.sub("", text))
+
+
+def composed(text: str) -> str:
+    """Unicode form NFC: a letter and its accent are one character where there is one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def whitespace(text: str) -> str:
+    """Odd spaces become plain; line ends lose spaces before them; at most one blank line stays; both ends are bare."""
+    text = ODD_SPACE.sub(" ", text)
+    text = "\n".join(line.rstrip(" \t\u3000") for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
+
+
+STEPS: tuple[Callable[[str], str], ...] = (surrogates, markup, line_ends, controls, zero_width, composed, whitespace)
+
+
+def normalise(text: str) -> str:
+    """All steps, one after the other."""
+    for step in STEPS:
+        text = step(text)
+    return text

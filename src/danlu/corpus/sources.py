@@ -1,0 +1,174 @@
+"""Where raw text lies: the files under each source, by stable names, in one order.
+
+In: paths as a person writes them. Out: `SourceFile`s, sorted by name whatever order the file system lists them in, and
+what cannot be read as `Unit`s with their reason; the SHA-256 of all. Called by `readers` and `stages.prepare`.
+Opens files only to hash them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from danlu.base.artifact import hash_file
+from danlu.base.config import Settings
+from danlu.base.errors import DataError
+from danlu.base.records import Split
+from danlu.corpus.shapes import SPLIT_NAMES
+
+TEXT, LINES, ARRAY, TABLE = "text", "lines", "array", "table"
+FORMATS = {
+    ".txt": TEXT,
+    ".text": TEXT,
+    ".md": TEXT,
+    ".jsonl": LINES,
+    ".ndjson": LINES,
+    ".json": ARRAY,
+    ".parquet": TABLE,
+}
+"""Ending of the name, before .gz or .zst -> how the file is read."""
+COMPRESSIONS = (".gz", ".zst")
+BLANK_LINE = "blank line"
+
+
+class Source(Settings):
+    """One place of raw text and how to read it."""
+
+    path: str = Field(
+        min_length=1,
+        description="a file, or a folder that is read with all its folders; ~ is the home folder. What lies in a "
+        "folder named train, validation or test, or in a file of such a name, goes to that side",
+    )
+    separator: str = Field(
+        default="",
+        description="what stands between two documents of a text file: nothing (one document a file), 'blank line', "
+        "or a line of its own such as <|endoftext|>",
+    )
+    text_field: str = Field(default="text", description="the field that holds the text of a JSON or Parquet record")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source; `name` is its path from the source's own name on, and the beginning of its records' ids.
+
+    `split` is the side that a folder or the file itself is named after. `format` is None where the file cannot be read
+    as any text; `reason` (a key of REASONS) and `detail` say why.
+    """
+
+    path: Path
+    name: str
+    format: str | None
+    separator: str = ""
+    text_field: str = "text"
+    split: Split | None = None
+    reason: str = ""
+    detail: str = ""
+
+
+def source_files(sources: Sequence[Source]) -> list[SourceFile]:
+    """Every file of every source, sorted by name within a source; DataError lists all paths that do not exist."""
+    paths = [Path(source.path).expanduser() for source in sources]
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    if missing:
+        raise DataError(
+            "a source does not exist",
+            where=", ".join(missing),
+            found=f"paths are read from {Path.cwd()}",
+            remedy="correct prepare.sources",
+        )
+    labels = _labels([path.resolve().name or "root" for path in paths])
+    return [
+        _source_file(path, name, source)
+        for source, top, label in zip(sources, paths, labels, strict=True)
+        for name, path in sorted(_walk(top, label))
+    ]
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The names with a number behind each that was there before, so that ids of two sources cannot meet."""
+    taken: set[str] = set()
+    labels = []
+    for name in names:
+        label, number = name, 1
+        while label in taken:
+            number += 1
+            label = f"{name}-{number}"
+        taken.add(label)
+        labels.append(label)
+    return labels
+
+
+def _walk(top: Path, label: str) -> Iterator[tuple[str, Path]]:
+    """`(name, path)` of everything below a folder that is no folder; hidden names and links to folders are left."""
+    if not top.is_dir():
+        yield label, top
+        return
+    for folder, folders, files in os.walk(top, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in [*files, *links]:
+            if not name.startswith("."):
+                path = here / name
+                yield f"{label}/{path.relative_to(top).as_posix()}", path
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError("a folder cannot be read", where=error.filename, found=error.strerror) from error
+
+
+def _source_file(path: Path, name: str, source: Source) -> SourceFile:
+    printable = name.encode("utf-8", "replace").decode()  # names of files may hold bytes that are no UTF-8
+    reason, detail = _obstacle(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    kind = FORMATS.get(suffixes[-1]) if suffixes else None
+    if not reason and kind is None:
+        reason, detail = "unknown_format", f"known endings: {' '.join(FORMATS)}, each also with .gz or .zst"
+    return SourceFile(
+        path=path,
+        name=printable,
+        format=None if reason else kind,
+        separator=source.separator,
+        text_field=source.text_field,
+        split=_named_split(name),
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _named_split(name: str) -> Split | None:
+    """The split after which the file (`test.jsonl`) or else the nearest folder below the source is named, if one is."""
+    parts = name.split("/")
+    folders, file = parts[1:-1], parts[-1].split(".")[0]
+    for part in (file, *reversed(folders)):
+        if part.lower() in SPLIT_NAMES:
+            return SPLIT_NAMES[part.lower()]
+    return None
+
+
+def _obstacle(path: Path) -> tuple[str, str]:
+    """`(reason, detail)` where the path leads to nothing that can be opened and read, else two empty strings."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return "not_a_file", f"it cannot be followed: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return "not_a_file", "a link to a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+    return ("", "") if os.access(path, os.R_OK) else ("unreadable", "permission denied")
+
+
+def hash_sources(files: Sequence[SourceFile]) -> dict[str, dict[str, int | str]]:
+    """`{name: {bytes, sha256}}` of every file that is read; for the others the reason stands in the hash's place."""
+    return {
+        file.name: {"bytes": file.path.stat().st_size, "sha256": hash_file(file.path)}
+        if file.format is not None
+        else {"bytes": 0, "sha256": file.reason}
+        for file in files
+    }

@@ -1,0 +1,90 @@
+"""What a reader hands out: one unit of a source, either a record or the reason why it is none.
+
+In: nothing; `readers` make units, `pipeline` passes them on, `stages.prepare` writes them. Out: `Unit` with a
+`Document`, a `Conversation` or a `Rejection` inside. Nothing that was read may vanish: a line that cannot be used is a
+Rejection, and `ledger` counts both. Does not read or judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from danlu.base.records import Conversation, Document
+
+EXCERPT_CHARACTERS = 160
+
+REASONS = {
+    "unknown_format": "no reader for this kind of file",
+    "not_a_file": "a pipe, a device, a link that leads nowhere or to a folder",
+    "unreadable": "the system does not let us read the file",
+    "damaged_file": "cut off or corrupt: what came before the damage is kept",
+    "decompression_bomb": "the file swells beyond every size that text has",
+    "unknown_encoding": "no encoding explains the bytes well enough",
+    "too_large": "one line or one file larger than the reader's limit",
+    "bad_json": "not valid JSON",
+    "unknown_shape": "neither text nor a conversation that we know",
+    "bad_field": "a field of the wrong type or with an unknown value",
+    "unknown_role": "a turn of a role that we do not know",
+    "no_answer": "a conversation without an assistant's turn",
+    "empty": "no text",
+    "too_short": "less text than a sentence",
+    "long_line": "a line longer than any that people write",
+    "many_symbols": "mostly signs, hardly any letters or digits",
+    "repeated_lines": "mostly the same lines again",
+    "broken_characters": "bytes that are no characters",
+    "mojibake": "text that was decoded with the wrong encoding",
+    "other_language": "not in a language that was asked for",
+    "duplicate": "the same text was kept before",
+    "near_duplicate": "the same words were kept before, with other spacing, case or punctuation",
+}
+"""Every reason that can stand in `rejected.jsonl`, with its meaning for a person."""
+DUPLICATES = ("duplicate", "near_duplicate")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a unit did not become training text; `reason` is a key of REASONS, `detail` the measured cause."""
+
+    id: str
+    source: str
+    reason: str
+    excerpt: str
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "source": self.source,
+            "reason": self.reason,
+            "excerpt": self.excerpt,
+            "detail": self.detail,
+        }
+
+
+Record: TypeAlias = Document | Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One line, row, block or file of a source. `size_bytes` is its share of the bytes that were read."""
+
+    content: Record | Rejection
+    file: str
+    size_bytes: int
+
+
+def excerpt(text: str | bytes) -> str:
+    """The beginning of a text on one line, for a person to recognise it; bytes that are no UTF-8 show as U+FFFD."""
+    if isinstance(text, bytes):
+        text = text[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    line = " ".join(text[: 2 * EXCERPT_CHARACTERS].split())
+    shown = line if len(line) <= EXCERPT_CHARACTERS else line[: EXCERPT_CHARACTERS - 1] + "…"
+    return shown.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
+
+
+def text_of(record: Record) -> str:
+    """All text of a record, for rules that judge text: a document's, or the turns of a conversation line by line."""
+    if isinstance(record, Document):
+        return record.text
+    return "\n".join(part for turn in record.messages for part in (turn.reasoning, turn.content) if part)

@@ -1,0 +1,269 @@
+"""Clean raw text into a corpus: read, normalise, filter, mask, deduplicate, split.
+
+Takes: nothing but raw files (txt, JSON Lines, JSON, Parquet, each also as .gz or .zst, in folders) and generators.
+Makes: `{train,validation,test}.jsonl`, `conversations-*.jsonl`, `rejected.jsonl` with each reason, `report.json`.
+Cost: one pass over the text, a few megabytes a second; memory grows by about 200 bytes a record (hashes and ids).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+
+from danlu.base import console
+from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
+from danlu.base.config import Bytes, Count, Settings
+from danlu.base.errors import DataError
+from danlu.corpus.filters import Limits
+from danlu.corpus.sources import BLANK_LINE, Source, SourceFile, hash_sources, source_files
+from danlu.corpus.units import REASONS
+
+VERSION = 1
+SCRATCH = "scratch"
+
+
+class LittleWorld(Settings):
+    """A bilingual small town, written from the seed."""
+
+    generator: Literal["little-world"] = "little-world"
+    stories: Count = Field(8_000, ge=0, description="stories, diary entries and pages about the town")
+    conversations: Count = Field(24_000, ge=0, description="questions, translations, summaries and talk about them")
+    dirty: bool = Field(
+        True, description="also write duplicates, broken files, private numbers: what cleaning must find"
+    )
+
+
+class PythonDocs(Settings):
+    """Docstrings and help topics of the Python that runs this."""
+
+    generator: Literal["python-docs"] = "python-docs"
+    max_bytes: Bytes = Field(1_000_000, ge=1, description="most bytes of text, e.g. 1MB")
+
+
+def _write_little_world(options: Any, folder: Path, seed: int) -> None:
+    from danlu.corpus import world
+
+    world.write(folder, seed=seed, stories=options.stories, conversations=options.conversations, dirty=options.dirty)
+
+
+def _write_python_docs(options: Any, folder: Path, seed: int) -> None:
+    from danlu.corpus import python_docs
+
+    python_docs.write(folder, max_bytes=options.max_bytes)
+
+
+GENERATORS: dict[str, Callable[[Any, Path, int], None]] = {
+    "little-world": _write_little_world,
+    "python-docs": _write_python_docs,
+}
+"""Name of a source that is written instead of read -> its writer (options, folder, seed)."""
+
+
+def _spelled_out(value: Any) -> Any:
+    """`little-world`, `{little-world: {stories: 10}}` and a bare path in their full form."""
+    if isinstance(value, str):
+        return {"generator": value} if value in GENERATORS else {"path": value}
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in GENERATORS:
+        name, options = next(iter(value.items()))
+        return {"generator": name, **(options if isinstance(options, Mapping) else {})}
+    return value
+
+
+def _kind(value: Any) -> str:
+    name = value.get("generator") if isinstance(value, Mapping) else getattr(value, "generator", None)
+    return name if isinstance(name, str) else "path"
+
+
+AnySource = Annotated[
+    Annotated[Source, Tag("path")]
+    | Annotated[LittleWorld, Tag("little-world")]
+    | Annotated[PythonDocs, Tag("python-docs")],
+    Discriminator(_kind),
+    BeforeValidator(_spelled_out),
+]
+
+
+class Config(Settings):
+    """Where the raw text is, what is kept of it, and how it is divided."""
+
+    sources: tuple[AnySource, ...] = Field(
+        min_length=1,
+        description="paths of files and folders, or {path: ..., separator: ..., text_field: ...}, or little-world, "
+        "or python-docs, or {little-world: {stories: ...}}",
+    )
+    validation_share: float = Field(0.02, ge=0, lt=1, description="share of records that steer the training")
+    test_share: float = Field(0.02, ge=0, lt=1, description="share of records that are kept for the evaluation")
+    languages: tuple[str, ...] = Field((), description="keep only these, of zh, en, other; empty keeps all")
+    filters: Limits = Field(Limits(), description="limits of the rules that drop a text")
+    private_data: Literal["mask", "keep"] = Field(
+        "mask", description="mask replaces identity numbers, mobile phones and e-mail addresses"
+    )
+    near_duplicates: bool = Field(
+        True, description="also drop documents that differ only in spacing, case, width and punctuation"
+    )
+    seed: int = Field(0, description="key of the split, and the seed of what is generated")
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        """`sources: text/` is a list of one."""
+        return [value] if isinstance(value, str | Mapping) else value
+
+    @model_validator(mode="after")
+    def _leaves_training_text(self) -> Config:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave nothing to train on")
+        return self
+
+
+def source_fingerprint(config: Config) -> str:
+    """The name of the raw text: contents and names of all files, options and versions of all generators."""
+    return fingerprint("sources", VERSION, _listing(config, source_files(_given(config))), {})
+
+
+def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
+    """Read every source to its end, write what is kept and what is not, check that nothing vanished, report."""
+    from danlu.corpus import ledger
+    from danlu.corpus.clean import Cleaner
+    from danlu.corpus.dedup import Seen
+    from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.split import Splitter
+    from danlu.corpus.writer import CorpusWriter, lines_on_disk
+
+    started_at = time.monotonic()
+    _sweep(out)
+    given = source_files(_given(config))
+    listing = _listing(config, given)
+    files = [*_generated(config, out), *given]
+    cleaner = Cleaner(config.filters, config.languages, config.private_data == "mask")
+    splitter = Splitter(config.validation_share, config.test_share, config.seed)
+    books = ledger.Ledger()
+    pipeline = Pipeline(cleaner, Seen(near=config.near_duplicates), splitter, books)
+    with CorpusWriter(out) as writer, console.progress("cleaning", unit="documents") as shown:
+        for outcome in pipeline.outcomes(files):
+            writer.write(outcome)
+            shown.advance()
+    books.check(lines_on_disk(out))
+    report = {**books.report(), "masked": dict(sorted(cleaner.masked.items()))}
+    write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _say(report)
+    _refuse_nothing(report, files)
+    sources = _seal_sources(out, listing)
+    return seal(
+        out,
+        kind="corpus",
+        stage="prepare",
+        version=VERSION,
+        config=config.model_dump(mode="json"),
+        parents={**inputs, "sources": sources},
+        metrics={**report["documents"], **report["sides"], "bytes": report["bytes"]},
+        seconds=time.monotonic() - started_at,
+        seed=config.seed,
+        extra={"sources": sources.fingerprint},
+    )
+
+
+def _given(config: Config) -> list[Source]:
+    return [source for source in config.sources if isinstance(source, Source)]
+
+
+def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
+    """What the raw text is made of, in a form that changes when and only when the text can change."""
+    generated = [
+        {**source.model_dump(mode="json"), "seed": config.seed, "version": _version(source.generator)}
+        for source in config.sources
+        if not isinstance(source, Source)
+    ]
+    return {"generated": generated, "files": hash_sources(files)}
+
+
+def _version(generator: str) -> str:
+    """The version of a generator's output; docstrings are those of one Python."""
+    if generator == "python-docs":
+        from danlu.corpus import python_docs
+
+        return f"{python_docs.VERSION} of Python {platform.python_version()}"
+    from danlu.corpus import world
+
+    return str(world.VERSION)
+
+
+def _generated(config: Config, out: Path) -> list[SourceFile]:
+    """Let the generators write into scratch, and list their files like those of any folder."""
+    made = []
+    for number, source in enumerate(config.sources):
+        if isinstance(source, Source):
+            continue
+        folder = out / SCRATCH / (source.generator if number == 0 else f"{source.generator}-{number}")
+        console.say(f"writing {source.generator}")
+        GENERATORS[source.generator](source, folder, config.seed)
+        made.append(Source(path=str(folder), separator=BLANK_LINE))
+    return source_files(made)
+
+
+def _sweep(out: Path) -> None:
+    """Begin anew: an interrupted run leaves half a corpus, which costs less to make again than to trust."""
+    shutil.rmtree(out / SCRATCH, ignore_errors=True)
+    shutil.rmtree(out / "sources", ignore_errors=True)
+
+
+def _seal_sources(out: Path, listing: Mapping[str, Any]) -> Artifact:
+    """The raw text as a parent of its own: names and hashes of all files, in `sources/manifest.json`."""
+    folder = out / "sources"
+    folder.mkdir()
+    return seal(
+        folder,
+        kind="sources",
+        stage="sources",
+        version=VERSION,
+        config=listing,
+        parents={},
+        metrics={"files": len(listing["files"]), "generated": len(listing["generated"])},
+        seconds=0.0,
+    )
+
+
+def _say(report: Mapping[str, Any]) -> None:
+    documents, total = report["documents"], max(report["documents"]["in"], 1)
+    rows = [("read", documents["in"], "100 %", console.size(report["bytes"]["in"]), "")]
+    for kind, sides in report["sides"].items():
+        for side, count in sorted(sides.items()):
+            rows.append((f"{kind}, {side}", count, f"{count / total:.1%}", "", ""))
+    for reason, counts in report["reasons"].items():
+        share = f"{counts['documents'] / total:.1%}"
+        rows.append((reason, counts["documents"], share, console.size(counts["bytes"]), REASONS[reason]))
+    console.table(["", "records", "share", "size", "meaning"], rows)
+    kinds = [
+        (name, counts.get("documents", 0), counts.get("conversations", 0), console.size(counts["bytes"]))
+        for name, counts in report["languages"].items()
+    ]
+    console.table(["language", "documents", "conversations", "text"], kinds)
+    if report["masked"]:
+        console.say("masked: " + ", ".join(f"{count:,} {name}" for name, count in report["masked"].items()))
+
+
+def _refuse_nothing(report: Mapping[str, Any], files: list[SourceFile]) -> None:
+    """DataError where nothing is left to train on; a warning where nothing is left to measure with."""
+    sides = report["sides"]
+    held = {side: sum(kinds.get(side, 0) for kinds in sides.values()) for side in ("train", "validation", "test")}
+    if not held["train"]:
+        raise DataError(
+            "no text is left to train on",
+            where=", ".join(file.name for file in files[:5]),
+            found=f"{report['documents']['in']} records in; "
+            + ", ".join(f"{reason} {counts['documents']}" for reason, counts in report["reasons"].items()),
+            remedy="look at rejected.jsonl, then correct prepare.sources or prepare.filters",
+        )
+    for side in ("validation", "test"):
+        if not held[side]:
+            console.warn_once(
+                f"no record fell on the {side} side; give more documents, raise prepare.{side}_share, or set "
+                "separator: blank line where text files hold several documents"
+            )
