@@ -20,7 +20,9 @@ from tests.proofs.mutant import Mutant
 
 MUTANTS = {
     "E1": Mutant(
-        "src/danlu/evaluate/score.py", "sums.index_add_(0, rows[where], known.double())", "sums += known.mean()"
+        "src/danlu/evaluate/score.py",
+        "scored[row, piece.first : len(piece.ids)] = True",
+        "scored[row, piece.first :] = True",
     ),
 }
 TEXTS = ["a", "the cat sat", "小明在河边。", "word " * 40, "", "时" * 70, "mixed 中文 text, 3.5", "x" * 130]

@@ -1,0 +1,267 @@
+"""Proofs on this machine: its disk, its arithmetic, the sample order, the counting of work, the server's door.
+
+In: nothing. Out: a finding with figures, or `ProofFailed`. Called by `proofs.table`. What is written lies in a
+temporary folder below the current one, so that it is this disk that is tried, and is removed again.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from danlu.base.artifact import Artifact, check_files, seal
+from danlu.base.errors import ArtifactError, UserError
+from danlu.proofs.outcome import require
+
+KILLS = 12
+DAMAGES = 120
+FILE_BYTES = 400_000
+SAVER = """
+import sys
+from pathlib import Path
+from danlu.base.artifact import write_atomically
+path, size = Path(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    write_atomically(path, f"{number:020d}\\n" * (size // 21))
+"""
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder on the disk on which the command was called, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".danlu-prove-", dir=Path.cwd()) as folder:
+        yield Path(folder)
+
+
+def the_order_is_a_partition() -> str:
+    """D7: over ranks and steps of every size, each row of an epoch is read exactly once."""
+    import numpy as np
+
+    from danlu.shards.order import SampleOrder, share, step_samples
+
+    tried = 0
+    for rows in (1, 2, 7, 64, 250):
+        order = SampleOrder(rows, seed=11)
+        for size in (1, 2, 3, 4):
+            for batch in (1, 5, 16):
+                steps = -(-rows // batch)
+                spans = [step_samples(step, batch, rows) for step in range(steps)]
+                parts = [order.rows(one.start, one.stop) for span in spans for one in _shares(share, span, size)]
+                read = np.concatenate(parts)
+                require(
+                    sorted(read.tolist()) == list(range(rows)),
+                    f"{rows} rows, {size} ranks, batches of {batch}: {len(read)} reads, {len(set(read.tolist()))} rows",
+                )
+                tried += 1
+    return f"{tried} combinations of rows, ranks and batch sizes"
+
+
+def _shares(share, span: tuple[int, int], size: int) -> list[range]:
+    return [share(*span, rank, size) for rank in range(size)]
+
+
+def epochs_differ_and_seeds_repeat() -> str:
+    """D8: each epoch has an order of its own, the same seed always the same one, and any step can be asked for."""
+    from danlu.shards.order import SampleOrder
+
+    rows, order = 1000, SampleOrder(1000, seed=3)
+    epochs = [order.rows(epoch * rows, (epoch + 1) * rows).tolist() for epoch in range(3)]
+    require(len({tuple(epoch) for epoch in epochs}) == 3, "two epochs have the same order")
+    require(epochs[0] != list(range(rows)), "the rows are not mixed")
+    again = SampleOrder(rows, seed=3)
+    require(again.rows(1500, 1600).tolist() == (epochs[1] + epochs[2])[500:600], "a replayed step reads other rows")
+    require(SampleOrder(rows, seed=4).rows(0, rows).tolist() != epochs[0], "another seed gives the same order")
+    fixed = sum(one == place for place, one in enumerate(epochs[0]))
+    return f"3 epochs of {rows} rows, all different; {fixed} rows in their own place (1 is expected)"
+
+
+def damage_is_noticed() -> str:
+    """O10: every damaged, cut, missing or exchanged file of an artefact on this disk is named."""
+    generator = random.Random(5)
+    with scratch_folder() as folder:
+        for name in ("weights.bin", "other.bin"):
+            (folder / name).write_bytes(generator.randbytes(FILE_BYTES))
+        made = seal(folder, kind="proof", stage="prove", version=1, config={}, parents={}, metrics={}, seconds=0.0)
+        require(not check_files(folder, made.manifest), "an intact artefact is called damaged")
+        for _ in range(DAMAGES):
+            _damage(generator, made)
+        big = folder / "weights.bin"
+        started_at = time.perf_counter()
+        rounds = 20
+        for _ in range(rounds):
+            check_files(folder, made.manifest)
+        rate = rounds * 2 * big.stat().st_size / (time.perf_counter() - started_at)
+    return f"{DAMAGES} damages, all named; verification reads {rate / 1e9:.2f} GB/s"
+
+
+def _damage(generator: random.Random, made: Artifact) -> None:
+    """Damage one file in one way, require that its name is in what the check says, and mend it."""
+    name = generator.choice(("weights.bin", "other.bin"))
+    path = made.folder / name
+    whole = path.read_bytes()
+    way = generator.choice(("bit", "cut", "grown", "zeros", "missing", "exchanged"))
+    at = generator.randrange(len(whole))
+    if way == "bit":
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << generator.randrange(8))]) + whole[at + 1 :])
+    elif way == "cut":
+        path.write_bytes(whole[:at])
+    elif way == "grown":
+        path.write_bytes(whole + b"\0")
+    elif way == "zeros":
+        page = at // 4096 * 4096
+        path.write_bytes(whole[:page] + bytes(len(whole[page : page + 4096])) + whole[page + 4096 :])
+    elif way == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(generator.randbytes(len(whole)))
+    said = check_files(made.folder, made.manifest)
+    path.write_bytes(whole)
+    require(any(line.startswith(name) for line in said), f"{name} was damaged ({way} at byte {at}) and nothing said so")
+
+
+def a_kill_leaves_old_or_new() -> str:
+    """RT4: a process killed with signal 9 while it saves leaves the old file or the new one, never a part."""
+    generator = random.Random(time.monotonic_ns())
+    seen = set()
+    with scratch_folder() as folder:
+        path = folder / "state.txt"
+        for _ in range(KILLS):
+            saver = subprocess.Popen(
+                [sys.executable, "-c", SAVER, str(path), str(FILE_BYTES)], stdout=subprocess.PIPE, text=True
+            )
+            assert saver.stdout is not None
+            saver.stdout.readline()
+            time.sleep(generator.uniform(0.0, 0.05))
+            saver.send_signal(signal.SIGKILL) if hasattr(signal, "SIGKILL") else saver.kill()
+            saver.wait()
+            saver.stdout.close()
+            if path.exists():
+                lines = path.read_text().splitlines()
+                require(len(set(lines)) == 1, f"a mixture of {len(set(lines))} saves")
+                require(len(lines) == FILE_BYTES // 21, f"{len(lines)} of {FILE_BYTES // 21} lines")
+                seen.add(lines[0])
+    return f"{KILLS} kills during saves of {FILE_BYTES // 1000} kB; each time a whole file"
+
+
+def a_damaged_checkpoint_is_passed_over() -> str:
+    """RT3: of three checkpoints the newest is used; damaged, it is named and the one before it is used."""
+    import torch
+
+    from danlu.train import checkpoint
+
+    with scratch_folder() as folder:
+        for step in (1, 2, 3):
+            weights = {"w": torch.full((1000,), float(step))}
+            checkpoint.save(folder, step, {"model": weights}, {"step": step})
+        newest = checkpoint.newest_valid(folder)
+        require(newest is not None and newest.step == 3, "the newest of three whole checkpoints is not found")
+        path = folder / checkpoint.folder_name(3) / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-7] ^= 4
+        path.write_bytes(data)
+        try:
+            checkpoint.open_checkpoint(path.parent)
+        except ArtifactError as error:
+            require("model.safetensors" in str(error), f"the damaged file is not named: {error}")
+        else:
+            require(False, "one flipped bit in the weights is not noticed")
+        shutil.rmtree(path.parent)
+        older = checkpoint.newest_valid(folder)
+        require(older is not None and older.step == 2, "the checkpoint before the damaged one is not found")
+        assert older is not None
+        require(
+            bool((older.tensors("model")["w"] == 2.0).all()), "the older checkpoint has other weights than were saved"
+        )
+    return "one flipped bit is named, the checkpoint before it is used"
+
+
+def the_same_run_gives_the_same_bits() -> str:
+    """RT15: three training steps of a small model, done twice here, end in bitwise equal weights."""
+    import torch
+
+    first, second = _small_run(), _small_run()
+    for one, other in zip(first, second, strict=True):
+        require(torch.equal(one, other), f"weights differ by {float((one - other).abs().max()):.1e}")
+    return f"{sum(one.numel() for one in first):,} weights, {torch.get_num_threads()} threads, bitwise equal"
+
+
+def _small_run() -> list:
+    """Weights of a small model after three AdamW steps."""
+    import torch
+
+    from danlu.model.config import preset
+    from danlu.model.initialise import initialise
+    from danlu.model.transformer import Transformer
+
+    model = Transformer(preset("tiny", 512))
+    initialise(model, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for step in range(3):
+        ids = torch.randint(512, (4, 65), generator=torch.Generator().manual_seed(step))
+        found = model.head(model(ids[:, :-1])).float()
+        torch.nn.functional.cross_entropy(found.flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return [parameter.detach() for parameter in model.parameters()]
+
+
+def work_is_counted_right() -> str:
+    """O16: the formula for FLOPs is what the products of a training step really cost; speed is tokens by seconds."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from danlu.model.config import preset
+    from danlu.model.initialise import initialise
+    from danlu.model.transformer import Transformer
+    from danlu.train.meters import Speedometer
+
+    config = preset("tiny", 512)
+    model, rows, length = Transformer(config), 2, 128
+    model.attention_backend = "eager"
+    initialise(model, 1)
+    ids = torch.randint(512, (rows, length), generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        model.head(model(ids)).float().logsumexp(-1).sum().backward()
+    counted = {str(name): flops for name, flops in counter.get_flop_counts()["Global"].items()}
+    inside = sum(flops for name, flops in counted.items() if "bmm" in name)  # attention: half of it is masked away
+    measured = (sum(counted.values()) - inside / 2) / (rows * length)
+    gap = abs(config.flops_per_token(length) / measured - 1)
+    require(gap <= 0.02, f"the formula says {config.flops_per_token(length):.3g} FLOPs a token, counted {measured:.3g}")
+    meter = Speedometer(flops_per_token=100.0, peak_flops=1e5)
+    for seconds in (0.5, 1.5):
+        meter.add(500, seconds)
+    require(meter.tokens_per_second == 500.0, f"1,000 tokens in 2 s are called {meter.tokens_per_second} a second")
+    require(abs(meter.utilisation - 0.5) < 1e-9, f"half of the peak is called {meter.utilisation:.0%}")
+    return f"formula and count differ by {gap:.2%}"
+
+
+def the_door_is_closed() -> str:
+    """X12: the server binds to loopback by default, and to a public address only with a key."""
+    from danlu.serve.auth import KeyRing, is_loopback, new_key
+    from danlu.serve.server import LOOPBACK, listen
+
+    nobody, somebody = KeyRing([]), KeyRing([new_key()])
+    public = ("0.0.0.0", "::", "", "192.168.1.5", "example.org", "127.0.0.1.example.org")
+    for host in public:
+        try:
+            listen(host, 0, nobody).close()
+        except UserError as error:
+            require("key" in str(error), f"{host!r} is refused for another reason: {error}")
+        else:
+            require(False, f"{host!r} is served without a key")
+    with listen(LOOPBACK, 0, nobody) as opened:
+        bound = opened.getsockname()[0]
+    require(is_loopback(bound), f"the default address is {bound}")
+    require(not somebody.accepts("") and not nobody.accepts(""), "an empty key opens the server")
+    return f"default {bound}; {len(public)} public addresses refused without a key"
