@@ -22,7 +22,7 @@ ENGLISH = (
     "and they've seen 42 birds; WE'RE DONE! Once upon a time there was a little girl. "
 )
 CHINESE = "今天天气很好，小明和小红去公园散步。他们看见了四十二只鸟！“你好，世界？”老师说：从前有一座山，山里有座庙。"
-CODE = "def f(x: int) -> str:\n    return f'{x:>10}'  # done\n\tif (a != b && c[0] == '\\n') { x += 1; }\r\n<div class=\"a\">"
+CODE = "def f(x: int) -> str:\n    return f'{x:>10}'  # done\n\tif (a != b && c[0] == '\\n') { x += 1; }\r\n<div>"
 EMOJI = "😀👨‍👩‍👧‍👦🏳️‍🌈🇨🇳👍🏽❤️✨🀄"
 ODDITIES = "\u0301e\u0301ﬁ①½Ω≈ç√∫ ａＢ１　 …—‘’\u200b\u202e\x00\x7f٣השלוםمرحباनमस्तेไทย𠮷𝔘"
 

@@ -41,7 +41,7 @@ class Config(Settings):
         8192, ge=SMALLEST_VOCABULARY, le=1_000_000, description="tokens in all: 8 control tokens, 256 bytes, merges"
     )
     min_frequency: int = Field(2, ge=1, description="how often a pair must occur to become a token")
-    max_token_length: int = Field(16, ge=1, description="longest token in bytes; a Chinese character has three")
+    max_token_length: int = Field(15, ge=1, description="longest token in bytes; a Chinese character has three")
     sample_bytes: Bytes = Field(
         20_000_000, ge=1, description="about how much text is read for learning, drawn evenly from the whole corpus"
     )

@@ -72,7 +72,7 @@ class Rendered:
 
 
 class ChatTemplate:
-    """Bound to a tokenizer that has our control tokens; foreign ones without them are refused."""
+    """Bound to a tokenizer that has our control tokens and carries this template; others are refused."""
 
     def __init__(self, tokenizer: Tokenizer):
         missing = [token for token in CONTROL_TOKENS if token not in tokenizer.special]
@@ -81,6 +81,12 @@ class ChatTemplate:
                 "this tokenizer lacks the control tokens of danlu's chat template",
                 found=f"no {' '.join(missing)}",
                 remedy="train a tokenizer with danlu, or use the model without the chat template",
+            )
+        if tokenizer.settings.get("chat_template", JINJA) != JINJA:
+            raise UserError(
+                "this tokenizer's chat template is not the one of this danlu",
+                found="another text in its chat_template.jinja: the model would be asked otherwise than it was taught",
+                remedy="use the version of danlu that made it (manifest.json names it), or train it again",
             )
         self.tokenizer = tokenizer
         self._special = tokenizer.special

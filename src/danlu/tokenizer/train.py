@@ -20,12 +20,12 @@ SMALLEST_VOCABULARY = len(CONTROL_TOKENS) + 256
 
 
 def train(
-    texts: Iterable[str], *, vocabulary_size: int, min_frequency: int = 2, max_token_length: int = 16
+    texts: Iterable[str], *, vocabulary_size: int, min_frequency: int = 2, max_token_length: int = 15
 ) -> Tokenizer:
     """A tokenizer of at most `vocabulary_size` tokens, fewer where the text has too few pairs.
 
     `min_frequency` is how often a pair must occur to be merged; `max_token_length` is in bytes (a Chinese character
-    has three) and keeps whole phrases of a small corpus from becoming single tokens.
+    has three, so that a multiple of three cuts none) and keeps a small corpus's phrases from becoming single tokens.
     """
     backend = new_backend()
     trainer = trainers.BpeTrainer(
