@@ -27,10 +27,10 @@ PEOPLE = _words(
     琳达 Linda; 麦克 Mike; 莉莉 Lily; 保罗 Paul; 凯特 Kate; 本恩 Ben; 苏珊 Susan; 大卫 David;
     葛蕾 Grace; 山姆 Sam; 罗丝 Rose; 马克 Mark; 海伦 Helen; 卢卡 Luca; 妮娜 Nina; 奥托 Otto;
     伊娃 Eva; 雨果 Hugo; 索菲 Sophie; 里奥 Leo; 朱莉 Julie; 弗兰 Frank; 贝拉 Bella; 丹尼 Danny;
-    建国 Jianguo; 秀英 Xiuying; 子轩 Zixuan; 欣怡 Xinyi; 浩然 Haoran; 思远 Siyuan; 雅婷 Yating; 志强 Zhiqiang;
-    晓梅 Xiaomei; 国栋 Guodong; 文博 Wenbo; 俊峰 Junfeng; 美玲 Meiling; 春花 Chunhua; 天佑 Tianyou; 若曦 Ruoxi;
-    嘉禾 Jiahe; 启明 Qiming; 月华 Yuehua; 宝珠 Baozhu; 长青 Changqing; 冬雪 Dongxue; 金凤 Jinfeng; 石磊 Shilei;
-    云飞 Yunfei; 立新 Lixin; 佳音 Jiayin; 乐天 Letian; 景行 Jingxing; 书瑶 Shuyao; 方舟 Fangzhou; 念慈 Nianci"""
+    建国 Jianguo; 欣怡 Xinyi; 浩然 Haoran; 思远 Siyuan; 雅婷 Yating; 文博 Wenbo; 嘉禾 Jiahe; 启明 Qiming;
+    立新 Lixin; 乐天 Letian; 雅琪 Yaqi; 子墨 Zimo; 可心 Kexin; 一诺 Yinuo; 思齐 Siqi; 海波 Haibo;
+    大勇 Dayong; 亦凡 Yifan; 梓涵 Zihan; 如意 Ruyi; 阿宝 Abao; 玉兰 Yulan; 德华 Dehua; 百合 Baihe;
+    石磊 Shilei; 云飞 Yunfei; 国安 Guoan; 秀丽 Xiuli; 若曦 Ruoxi; 春花 Chunhua; 冬雪 Dongxue; 念慈 Nianci"""
 )
 PLACES = _words(
     """市场 the market; 学校 the school; 公园 the park; 码头 the harbour; 车站 the station; 图书馆 the library;

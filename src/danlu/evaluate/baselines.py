@@ -1,6 +1,6 @@
 """Three answerers that understand nothing, to stand beside a model: what remains above them is more than memory.
 
-In: training conversations (`fit`), then one conversation at a time (`answer`). Out: the text each would give as the last
+In: training conversations (`fit`), then one at a time (`answer`). Out: the text each would give as the last
 answer. Called by `stages.evaluate`. Marks nothing; reads no files.
 
 All are told the task and the language, which the model is not; where training has none of that task, they use all of
