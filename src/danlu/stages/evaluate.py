@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
 from danlu.base.config import Settings
 from danlu.base.errors import DataError
-from danlu.base.records import Conversation, Document, conversation_from_dict, document_from_dict
+from danlu.base.records import Conversation, Document, read_conversations, read_documents
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
@@ -83,13 +83,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _choose(records: Iterable[Any], key: Any, most: int, seed: int) -> list[Any]:
+def _choose(records: Iterable[Any], key: Callable[[Any], Any], most: int, seed: int) -> list[Any]:
     """At most `most` records for each value of `key`: those with the smallest keyed hash of their id, in that order."""
     groups: dict[Any, list[tuple[bytes, Any]]] = {}
     for record in records:
@@ -102,14 +96,14 @@ def _choose(records: Iterable[Any], key: Any, most: int, seed: int) -> list[Any]
 
 
 def _documents(corpus: Artifact, config: Config) -> list[Document]:
-    records = (document_from_dict(record) for record in _records(corpus.path("test.jsonl")))
+    records = read_documents(corpus.path("test.jsonl"))
     return _choose(records, lambda document: document.language, config.documents, config.seed)
 
 
 def _conversations(corpus: Artifact, config: Config) -> list[Conversation]:
     from danlu.evaluate.answers import question_and_reference
 
-    records = (conversation_from_dict(record) for record in _records(corpus.path("conversations-test.jsonl")))
+    records = read_conversations(corpus.path("conversations-test.jsonl"))
     askable = (record for record in records if question_and_reference(record) is not None)
     return _choose(askable, lambda one: (one.language, one.task), config.questions, config.seed)
 
@@ -152,16 +146,13 @@ def _ask(model: Loaded, conversations: Sequence[Conversation], config: Config) -
 def _baselines(corpus: Artifact, conversations: Sequence[Conversation]) -> dict[str, list[Marked]]:
     """What three systems without a network answer to the same questions, each learned from the training side."""
     from danlu.evaluate.answers import mark
-    from danlu.evaluate.baselines import BASELINES
+    from danlu.evaluate.baselines import fit
 
-    path = corpus.path("conversations-train.jsonl")
-    training = [conversation_from_dict(record) for record in _records(path)]
-    answers = {}
-    for name, kind in BASELINES.items():
-        learned = kind()
-        learned.fit(training)
-        answers[name] = [mark(conversation, learned.answer(conversation)) for conversation in conversations]
-    return answers
+    fitted = fit(read_conversations(corpus.path("conversations-train.jsonl")))
+    return {
+        name: [mark(conversation, baseline.answer(conversation)) for conversation in conversations]
+        for name, baseline in fitted.items()
+    }
 
 
 def _lines(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) -> str:
