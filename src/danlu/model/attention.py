@@ -91,7 +91,7 @@ def attend_eager(queries: Tensor, keys: Tensor, values: Tensor, sight: Sight) ->
     stacked = (queries * head_width**-0.5).reshape(rows, groups, -1, head_width)  # (B, G, H/G * T, K)
     scores = (stacked @ keys.transpose(2, 3)).view(rows, heads, num_tokens, -1)  # (B, H, T, S)
     if sight.mask is not None:
-        scores = scores.add_(sight.mask)
+        scores = scores + sight.mask  # not in place: backward would copy the view's gradient
     weights = scores.softmax(-1)  # torch sums in fp32 whatever the dtype
     return (weights.view(rows, groups, -1, weights.shape[-1]) @ values).view(queries.shape)
 
