@@ -192,7 +192,7 @@ def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
 
     first = fingerprint("a", 1)
     assert first == fingerprint("b", 1)
-    assert all(first[name] != digest for name, digest in fingerprint("c", 2).items() if name != "dirty/empty.jsonl")
+    assert all(first[name] != digest for name, digest in fingerprint("c", 2).items() if name != "unsorted/empty.jsonl")
 
 
 def test_facts_hold_across_documents(folder: Path) -> None:
@@ -316,7 +316,7 @@ def test_dirt_is_what_the_counts_say(folder: Path) -> None:
     counts = json.loads((folder / "counts.json").read_text())["dirty"]
     assert counts.keys() == FATES.keys()
     assert all(count > 0 for count in counts.values())
-    place = folder / "dirty"
+    place = folder / "unsorted"
 
     def lines(name: str) -> list[dict]:
         return [json.loads(line) for line in (place / name).read_text("utf-8").splitlines()]
@@ -367,3 +367,26 @@ def test_each_side_owns_triples_of_every_person_place_and_day() -> None:
         assert {person for person, _, _ in owned} == set(PEOPLE)
         assert {place for _, place, _ in owned} == set(PLACES)
         assert {day for _, _, day in owned} == set(DAYS)
+
+
+def test_after_prepare_the_split_is_honest_and_the_dirt_has_met_its_fate(tmp_path: Path) -> None:
+    from danlu.stages import prepare
+
+    counts = world.write(tmp_path / "again", seed=5, stories=800, conversations=1200)
+    town = {"little-world": {"stories": 800, "conversations": 1200}}
+    prepare.run(prepare.Config(sources=[town], seed=5), {}, tmp_path)  # type: ignore[arg-type]
+    said: dict[str, set] = defaultdict(set)
+    told: dict[str, set] = defaultdict(set)
+    for split in ("train", *HELD_OUT):
+        for name in (f"{split}.jsonl", f"conversations-{split}.jsonl"):
+            for line in (tmp_path / name).read_text("utf-8").splitlines():
+                record = json.loads(line)
+                said[split].update(sentences(record))
+                told[split].update(triples(record))
+    assert not leaks(said)
+    assert not leaks(told)
+    rejected = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text("utf-8").splitlines()]
+    assert dict(Counter(one["reason"] for one in rejected)) == counts["expected"]["rejected"]
+    assert {Path(one["source"]).parent.name for one in rejected} == {"unsorted"}
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["masked"] == counts["expected"]["masked"]

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from danlu.base.records import Split
-from danlu.corpus.world_dirt import write_dirt
+from danlu.corpus.world_dirt import expected, write_dirt
 from danlu.corpus.world_talk import HELD_OUT, TRAINING, Talk, wording
 from danlu.corpus.world_text import DOCUMENTS, LANGUAGES
 
@@ -39,10 +39,10 @@ Record = dict[str, Any]
 
 
 def write(folder: Path, *, seed: int, stories: int, conversations: int, dirty: bool = True) -> dict[str, Any]:
-    """Write the world; return `{documents, conversations, tasks, dirty}`, the numbers of what there is.
+    """Write the world; return `{documents, conversations, tasks, dirty, expected}`, the numbers of what there is.
 
-    `dirty` counts by the kinds of `world_dirt.FATES`, which says what a cleaner should do with each. The same arguments
-    give the same bytes. All texts differ: what is to be found twice is planted and counted.
+    `dirty` counts what was planted, `expected` what a cleaner should do with it: `{rejected: {reason: n}, masked: ...,
+    kept: ...}`. The same arguments give the same bytes. All texts differ: what is to be found twice is planted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(f"little world {seed}")
@@ -50,12 +50,13 @@ def write(folder: Path, *, seed: int, stories: int, conversations: int, dirty: b
     _write_documents(folder, documents)
     counted: Counter[str] = Counter()
     _write_lines(folder / "conversations.jsonl", _counting(_conversations(random, conversations), counted))
-    fates = write_dirt(folder, random, [record for record in documents if record["split"] == "train"]) if dirty else {}
+    dirt = write_dirt(folder, random, [record for record in documents if record["split"] == "train"]) if dirty else {}
     return {
         "documents": len(documents),
         "conversations": counted.total(),
         "tasks": dict(sorted(counted.items())),
-        "dirty": fates,
+        "dirty": dirt,
+        "expected": expected(dirt),
     }
 
 

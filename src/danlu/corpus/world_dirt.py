@@ -1,14 +1,15 @@
 """The dirty part of the little world: what real folders hold besides good text, each item counted.
 
-In: the folder, a seeded `random.Random`, the clean training documents. Out: files under `dirty/` and a table
+In: the folder, a seeded `random.Random`, the clean training documents. Out: files under `unsorted/` and a table
 `{kind of dirt: items}`. Called by `world.write`. Cleans nothing; `FATES` says what a cleaner should do with each kind.
-All of it belongs to the training side: where it is text of the world at all, it keeps to that side's sentences.
+All of it belongs to the training side: where it is text of the world at all, it keeps to that side's sentences. The
+folder's name comes last in the alphabet, so that of two equal texts the clean one is read first and kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,18 +18,19 @@ from danlu.corpus.world_text import LANGUAGES, tale
 from danlu.corpus.world_words import PEOPLE
 
 FATES = {
-    "exact duplicates": "dropped as duplicates",
-    "near duplicates": "dropped as near duplicates",
-    "broken UTF-8 lines": "each rejected, their neighbours kept",
-    "GBK documents": "decoded and kept",
-    "Big5 documents": "decoded and kept",
-    "documents with HTML remains": "cleaned and kept",
-    "ID numbers": "masked",
-    "phone numbers": "masked",
-    "e-mail addresses": "masked",
-    "empty records": "rejected",
-    "over-long lines": "rejected",
+    "exact duplicates": ("rejected", "duplicate"),
+    "near duplicates": ("rejected", "near_duplicate"),
+    "broken UTF-8 lines": ("rejected", "broken_characters"),
+    "empty records": ("rejected", "empty"),
+    "over-long lines": ("rejected", "long_line"),
+    "ID numbers": ("masked", "identity_number"),
+    "phone numbers": ("masked", "phone"),
+    "e-mail addresses": ("masked", "email"),
+    "documents with HTML remains": ("kept", "without the remains"),
+    "GBK documents": ("kept", "decoded"),
+    "Big5 documents": ("kept", "decoded"),
 }
+"""Kind of dirt: what becomes of it, and the name under which `prepare` counts it."""
 OVERLONG_CHARACTERS = 200_000
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 """GB 11643-1999: the weighted sum of 17 digits modulo 11 names the 18th."""
@@ -47,21 +49,30 @@ Record = dict[str, Any]
 
 def write_dirt(folder: Path, random: Random, clean: Sequence[Record]) -> dict[str, int]:
     """Write the dirty files and return how many items of each kind of `FATES` they hold."""
-    place = folder / "dirty"
+    place = folder / "unsorted"
     (place / "train").mkdir(parents=True, exist_ok=True)
     count = min(max(len(clean) // 100, 3), len(clean))
-    fates = dict.fromkeys(FATES, 0)
-    fates["exact duplicates"] = _write(place / "copies.jsonl", _copies(random, clean, count))
-    fates["near duplicates"] = _write(place / "reposts.jsonl", _reposts(random, clean, count))
-    fates["documents with HTML remains"] = _write(place / "web.jsonl", _web_pages(random, count))
+    dirt = dict.fromkeys(FATES, 0)
+    dirt["exact duplicates"] = _write(place / "copies.jsonl", _copies(random, clean, count))
+    dirt["near duplicates"] = _write(place / "reposts.jsonl", _reposts(random, clean, count))
+    dirt["documents with HTML remains"] = _write(place / "web.jsonl", _web_pages(random, count))
     for kind in ("ID numbers", "phone numbers", "e-mail addresses"):
-        fates[kind] = count
+        dirt[kind] = count
     _write(place / "register.jsonl", _register(random, count))
-    fates["empty records"] = _write(place / "empty.jsonl", [_record(f"empty-{n}", " \n" * n) for n in range(3)])
-    fates["over-long lines"] = _write(place / "dump.jsonl", _dumps(random, 2))
-    fates["broken UTF-8 lines"] = _write_broken(place / "broken.jsonl", random, count)
-    fates["GBK documents"] = _write_encoded(place / "train", "gb18030", [_page(random) for _ in range(3)])
-    fates["Big5 documents"] = _write_encoded(place / "train", "big5", [_traditional(random) for _ in range(3)])
+    dirt["empty records"] = _write(place / "empty.jsonl", [_record(f"empty-{n}", " \n" * n) for n in range(3)])
+    dirt["over-long lines"] = _write(place / "dump.jsonl", _dumps(random, 2))
+    dirt["broken UTF-8 lines"] = _write_broken(place / "broken.jsonl", random, count)
+    dirt["GBK documents"] = _write_encoded(place / "train", "gb18030", [_page(random) for _ in range(3)])
+    dirt["Big5 documents"] = _write_encoded(place / "train", "big5", [_traditional(random) for _ in range(3)])
+    return dirt
+
+
+def expected(dirt: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """`{rejected: {reason: items}, masked: {...}, kept: {...}}` for the table that `write_dirt` returned."""
+    fates: dict[str, dict[str, int]] = {"rejected": {}, "masked": {}, "kept": {}}
+    for kind, items in dirt.items():
+        fate, name = FATES[kind]
+        fates[fate][name] = fates[fate].get(name, 0) + items
     return fates
 
 
