@@ -154,7 +154,7 @@ def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: Ro
     from danlu.infer.sampling import Sampling
 
     bos = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
-    prompts = [[*bos, *tokenizer.encode(text)] for text in config.watch.prompts] or _beginnings(rows)
+    prompts = [[*bos, *tokenizer.encode(text)] for text in config.watch.prompts] or _beginnings(rows, tokenizer)
     room = model.config.context_length - max(len(prompt) for prompt in prompts)
     sampling = Sampling(
         temperature=0.7,
@@ -174,15 +174,19 @@ def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: Ro
     ]
 
 
-def _beginnings(rows: RowSet) -> list[list[int]]:
-    """The first tokens of some held-out rows, evenly spread."""
+def _beginnings(rows: RowSet, tokenizer: Tokenizer) -> list[list[int]]:
+    """The first tokens of some held-out rows, evenly spread; none ends inside a character."""
     import numpy as np
 
     chosen = np.arange(min(PROMPTS, rows.num_rows)) * rows.num_rows // min(PROMPTS, rows.num_rows)
     batch = rows.batch(chosen)
-    return [
-        ids[document == 0][:PROMPT_TOKENS].tolist() for ids, document in zip(batch.ids, batch.documents, strict=True)
-    ]
+    found = []
+    for ids, document in zip(batch.ids, batch.documents, strict=True):
+        beginning = ids[document == 0][:PROMPT_TOKENS].tolist()
+        while len(beginning) > 1 and tokenizer.decode(beginning).endswith("\ufffd"):
+            beginning.pop()
+        found.append(beginning)
+    return found
 
 
 def _card(config: Config, model: Transformer, loss: float, tokens: int) -> str:

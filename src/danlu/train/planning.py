@@ -26,7 +26,7 @@ from danlu.train.schedules import Shape
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
 
 PLAN = "plan.json"
-LOOKS_IN_A_RUN = 10
+LOOKS_IN_A_RUN, FEWEST_STEPS_BETWEEN_LOOKS = 10, 20
 CPU_ACTIVATION_BYTES = 2 * 2**30
 GPU_ACTIVATION_SHARE = 0.4
 TRAINING_SHARE = 0.9
@@ -57,7 +57,7 @@ class Choices:
     def plan(self, samples: int) -> Plan:
         """The plan for a run over `samples` rows."""
         steps = -(-samples // self.batch_rows)
-        looks = max(1, steps // LOOKS_IN_A_RUN)
+        looks = max(FEWEST_STEPS_BETWEEN_LOOKS, steps // LOOKS_IN_A_RUN)
         every, save_every, rule = self.watch.evaluate_every, self.checkpoints.save_every, self.optimizer
         return Plan(
             total_samples=samples,
