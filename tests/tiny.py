@@ -6,10 +6,12 @@ In: sizes, where a test wants others. Out: tokenizer, model, a saved model folde
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from danlu.convert import save
 from danlu.model.config import ModelConfig
@@ -66,3 +68,33 @@ def folder(path: Path, seed: int = 0, **changes: object) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     save(path, model(seed, **changes), tokenizer(), card="A model for tests.\n")
     return path
+
+
+class Scripted(nn.Module):
+    """Answers every question with the same text, whatever the prompt: for tests of what happens to text.
+
+    Counts tokens from the last `<|assistant|>` that it saw in a slot. `seconds` is what each forward pass takes.
+    """
+
+    def __init__(self, reply: str, *, seconds: float = 0.0):
+        super().__init__()
+        self.config, self.compute_dtype, self.seconds = config(), torch.float32, seconds
+        self.nothing = nn.Parameter(torch.zeros(1))
+        special = tokenizer().special
+        self.reply = [*tokenizer().encode(reply), special["<|end|>"]]
+        self.assistant = special["<|assistant|>"]
+        self.starts: dict[int, int] = {}
+
+    def forward(self, ids: Tensor, positions: Tensor, cache: object = None, slots: Tensor | None = None) -> Tensor:
+        time.sleep(self.seconds)
+        hidden = torch.zeros(*ids.shape, 1)
+        for row, slot in enumerate(slots.tolist()):
+            for column, (id, position) in enumerate(zip(ids[row].tolist(), positions[row].tolist(), strict=True)):
+                if id == self.assistant and position >= 0:
+                    self.starts[slot] = position
+                hidden[row, column] = position - self.starts.get(slot, 0)
+        return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        wanted = [self.reply[min(max(int(index), 0), len(self.reply) - 1)] for index in hidden.flatten().tolist()]
+        return nn.functional.one_hot(torch.tensor(wanted), self.config.vocabulary_size).float() * 20
