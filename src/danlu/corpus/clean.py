@@ -15,7 +15,7 @@ from danlu.base.records import Conversation, Document, Message
 from danlu.corpus.filters import CONVERSATION_FILTERS, DOCUMENT_FILTERS, RAW_FILTERS, Limits, reason_against
 from danlu.corpus.language import language_of
 from danlu.corpus.normalise import normalise
-from danlu.corpus.privacy import mask
+from danlu.corpus.privacy import mask, may_hold_private
 from danlu.corpus.units import Record, Rejection, excerpt, text_of
 
 
@@ -23,7 +23,7 @@ from danlu.corpus.units import Record, Rejection, excerpt, text_of
 class Cleaner:
     """The rules of one run; `masked` counts, by kind, the private data that were replaced in records that are kept."""
 
-    limits: Limits = field(default_factory=lambda: Limits())
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     languages: tuple[str, ...] = ()
     mask_private: bool = True
     masked: Counter[str] = field(default_factory=Counter)
@@ -42,11 +42,9 @@ class Cleaner:
             against = "other_language", language
         if against is not None:
             return self.rejection(cleaned, *against)
-        counts: Counter[str] = Counter()
         if self.mask_private:
-            cleaned = _mapped(cleaned, lambda text: _masked(text, counts))
-            self.masked.update(counts)
-        return replace(cleaned, language=language)
+            cleaned = _hidden(cleaned, self.masked)
+        return cleaned if cleaned.language == language else replace(cleaned, language=language)
 
     def rejection(self, record: Record, reason: str, detail: str) -> Rejection:
         """A Rejection of the record; its excerpt is masked like everything else that is written."""
@@ -57,10 +55,26 @@ class Cleaner:
         return mask(text)[0] if self.mask_private else text
 
 
-def _masked(text: str, counts: Counter[str]) -> str:
-    replaced, found = mask(text)
-    counts.update(found)
-    return replaced
+def _hidden(record: Record, masked: Counter[str]) -> Record:
+    """The record with private data masked, in the arguments of calls too, and counted in `masked`."""
+
+    def change(text: str) -> str:
+        if not may_hold_private(text):
+            return text
+        replaced, counts = mask(text)
+        masked.update(counts)
+        return replaced
+
+    changed = _mapped(record, change)
+    if isinstance(changed, Document) or not any(turn.tool_calls for turn in changed.messages):
+        return changed
+    return replace(changed, messages=tuple(_with_hidden_arguments(turn, change) for turn in changed.messages))
+
+
+def _with_hidden_arguments(turn: Message, change: Callable[[str], str]) -> Message:
+    """A mark holds no quote and no backslash, so JSON stays JSON."""
+    calls = tuple(replace(call, arguments=change(call.arguments)) for call in turn.tool_calls)
+    return replace(turn, tool_calls=calls)
 
 
 def _silent(conversation: Conversation) -> tuple[str, str] | None:
@@ -79,4 +93,7 @@ def _mapped(record: Record, change: Callable[[str], str]) -> Record:
 
 
 def _changed(turn: Message, change: Callable[[str], str]) -> Message:
-    return replace(turn, content=change(turn.content), reasoning=change(turn.reasoning))
+    content, reasoning = change(turn.content), change(turn.reasoning) if turn.reasoning else ""
+    if content == turn.content and reasoning == turn.reasoning:
+        return turn  # most are clean already, and a copy costs more than the comparison
+    return replace(turn, content=content, reasoning=reasoning)

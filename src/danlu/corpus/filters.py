@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-
-from pydantic import Field
-
-from danlu.base.config import Count, Settings
+from dataclasses import dataclass
 
 LETTER = re.compile(r"[^\W_]")
 SPACE = re.compile(r"\s")
@@ -26,18 +23,15 @@ TO_LATIN_1 = str.maketrans(
 """Windows-1252 differs from Latin-1 in these; the five bytes that it lacks are read as Latin-1 everywhere."""
 
 
-class Limits(Settings):
-    """Where the rules draw their lines; the defaults lose hardly any text that a person wrote."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where the rules draw their lines; `stages.prepare.Filters` explains each, and holds the same defaults."""
 
-    min_characters: int = Field(default=8, ge=0, description="shorter documents are dropped (spaces not counted)")
-    max_line_characters: Count = Field(default=20_000, ge=1, description="documents with a longer line are dropped")
-    max_symbol_share: float = Field(
-        default=0.6, ge=0, le=1, description="most signs among characters that are no spaces"
-    )
-    max_repeated_line_share: float = Field(
-        default=0.5, ge=0, le=1, description="most characters in lines that came before"
-    )
-    max_broken_share: float = Field(default=0.002, ge=0, le=1, description="most replacement characters among all")
+    min_characters: int = 8
+    max_line_characters: int = 20_000
+    max_symbol_share: float = 0.6
+    max_repeated_line_share: float = 0.5
+    max_broken_share: float = 0.002
 
 
 def empty(text: str, limits: Limits) -> str | None:
@@ -109,9 +103,13 @@ def _mended(sample: str, encoding: str) -> str | None:
     except UnicodeEncodeError:
         return None
     flaws = text.count("\ufffd")
-    genuine = sum(character > "\x7f" for character in text) - flaws
-    beyond = sum(character > "\x7f" for character in sample)
+    genuine = _beyond_ascii(text) - flaws
+    beyond = _beyond_ascii(sample)
     return text if genuine >= max(3, beyond // 4) and flaws <= 0.1 * genuine else None
+
+
+def _beyond_ascii(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 FILTERS: dict[str, Callable[[str, Limits], str | None]] = {

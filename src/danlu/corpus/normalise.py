@@ -34,6 +34,11 @@ STRAY_JOINER = re.compile(
     r"(?<=[\0-\x7f\u3000-\u9fff\uff00-\uffef])[\u200c\u200d]+|[\u200c\u200d]+(?=[\0-\x7f\u3000-\u9fff\uff00-\uffef])"
 )
 ODD_SPACE = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+SUSPECT = re.compile(
+    r"[<&\r\v\f\0-\x08\x0e-\x1f\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    r"|[ \t\u3000]\n|\n\n\n|\A\n|\s\Z"
+)
+"""What any of the steps below can act upon, but for the composed form."""
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -88,7 +93,9 @@ STEPS: tuple[Callable[[str], str], ...] = (surrogates, markup, line_ends, contro
 
 
 def normalise(text: str) -> str:
-    """All steps, one after the other."""
+    """All steps, one after the other; most texts are seen at a glance to need none."""
+    if not SUSPECT.search(text) and unicodedata.is_normalized("NFC", text):
+        return text
     for step in STEPS:
         text = step(text)
     return text

@@ -60,4 +60,5 @@ class Pipeline:
         if found is not None:
             reason, kept = found
             return self.cleaner.rejection(cleaned, reason, f"kept: {kept}")
-        return replace(cleaned, id=self.seen.unique_id(cleaned, unit.file))
+        name = self.seen.unique_id(cleaned, unit.file)
+        return cleaned if name == cleaned.id else replace(cleaned, id=name)

@@ -33,6 +33,7 @@ class Kind:
     is_genuine: Callable[[str], bool] = lambda found: True
 
 
+ELEVEN_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){10}")
 KINDS: dict[str, Kind] = {
     "identity_number": Kind(
         "[ID]",
@@ -59,6 +60,11 @@ KINDS: dict[str, Kind] = {
     ),
 }
 """In the order of use: an identity number contains what looks like a phone."""
+
+
+def may_hold_private(text: str) -> bool:
+    """False where a glance shows that `mask` has nothing to do."""
+    return "@" in text or ELEVEN_DIGITS.search(text) is not None
 
 
 def mask(text: str) -> tuple[str, Counter[str]]:

@@ -168,7 +168,7 @@ def _turn(turn: Any, place: str) -> Message:
     if role is None:
         raise Misshapen("unknown_role", f"{place}: {named!r:.40}")
     content = _content(turn.get("content") if "content" in turn else turn.get("value"), place)
-    calls = tuple(_call(call, place) for call in _listed(turn.get("tool_calls"), f"{place}.tool_calls"))
+    calls = tuple(_call(call, place) for call in _listed(turn.get("tool_calls"), place))
     if spelling in CALL_ROLES:
         parsed = _parsed(content, place)
         calls = tuple(_call(call, place) for call in (parsed if isinstance(parsed, list) else [parsed]))

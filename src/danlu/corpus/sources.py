@@ -13,10 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
 from danlu.base.artifact import hash_file
-from danlu.base.config import Settings
 from danlu.base.errors import DataError
 from danlu.base.records import Split
 from danlu.corpus.shapes import SPLIT_NAMES
@@ -36,20 +33,13 @@ COMPRESSIONS = (".gz", ".zst")
 BLANK_LINE = "blank line"
 
 
-class Source(Settings):
-    """One place of raw text and how to read it."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file or folder of raw text; `separator` is empty (one document a text file), BLANK_LINE or a whole line."""
 
-    path: str = Field(
-        min_length=1,
-        description="a file, or a folder that is read with all its folders; ~ is the home folder. What lies in a "
-        "folder named train, validation or test, or in a file of such a name, goes to that side",
-    )
-    separator: str = Field(
-        default="",
-        description="what stands between two documents of a text file: nothing (one document a file), 'blank line', "
-        "or a line of its own such as <|endoftext|>",
-    )
-    text_field: str = Field(default="text", description="the field that holds the text of a JSON or Parquet record")
+    path: str
+    separator: str = ""
+    text_field: str = "text"
 
 
 @dataclass(frozen=True, slots=True)

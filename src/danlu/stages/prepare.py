@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -21,18 +21,37 @@ from danlu.base import console
 from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
 from danlu.base.config import Bytes, Count, Settings
 from danlu.base.errors import DataError
-from danlu.corpus.filters import Limits
-from danlu.corpus.sources import BLANK_LINE, Source, SourceFile, hash_sources, source_files
-from danlu.corpus.units import REASONS
+from danlu.base.records import SPLITS
+
+if TYPE_CHECKING:
+    from danlu.corpus.ledger import Ledger
+    from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.sources import SourceFile
 
 VERSION = 1
 SCRATCH = "scratch"
 
 
+class Files(Settings):
+    """A file or a folder of raw text, and how to read it."""
+
+    path: str = Field(
+        min_length=1,
+        description="a file, or a folder that is read with all its folders; ~ is the home folder. What lies in a "
+        "folder named train, validation or test, or in a file of such a name, goes to that side",
+    )
+    separator: str = Field(
+        default="",
+        description="what stands between two documents of a text file: nothing (one document a file), 'blank line', "
+        "or a line of its own such as <|endoftext|>",
+    )
+    text_field: str = Field(default="text", description="the field that holds the text of a JSON or Parquet record")
+
+
 class LittleWorld(Settings):
     """A bilingual small town, written from the seed."""
 
-    generator: Literal["little-world"] = "little-world"
+    generator: Literal["little-world"] = Field("little-world", description="its name")
     stories: Count = Field(8_000, ge=0, description="stories, diary entries and pages about the town")
     conversations: Count = Field(24_000, ge=0, description="questions, translations, summaries and talk about them")
     dirty: bool = Field(
@@ -43,7 +62,7 @@ class LittleWorld(Settings):
 class PythonDocs(Settings):
     """Docstrings and help topics of the Python that runs this."""
 
-    generator: Literal["python-docs"] = "python-docs"
+    generator: Literal["python-docs"] = Field("python-docs", description="its name")
     max_bytes: Bytes = Field(1_000_000, ge=1, description="most bytes of text, e.g. 1MB")
 
 
@@ -82,12 +101,24 @@ def _kind(value: Any) -> str:
 
 
 AnySource = Annotated[
-    Annotated[Source, Tag("path")]
+    Annotated[Files, Tag("path")]
     | Annotated[LittleWorld, Tag("little-world")]
     | Annotated[PythonDocs, Tag("python-docs")],
     Discriminator(_kind),
     BeforeValidator(_spelled_out),
 ]
+
+
+class Filters(Settings):
+    """Where the rules that drop a text draw their lines; the defaults lose hardly any text that a person wrote."""
+
+    min_characters: int = Field(default=8, ge=0, description="shorter documents are dropped (spaces not counted)")
+    max_line_characters: Count = Field(default=20_000, ge=1, description="documents with a longer line are dropped")
+    max_symbol_share: float = Field(default=0.6, ge=0, le=1, description="most signs among visible characters")
+    max_repeated_line_share: float = Field(
+        default=0.5, ge=0, le=1, description="most characters in lines that came before in the same document"
+    )
+    max_broken_share: float = Field(default=0.002, ge=0, le=1, description="most replacement characters among all")
 
 
 class Config(Settings):
@@ -101,7 +132,7 @@ class Config(Settings):
     validation_share: float = Field(0.02, ge=0, lt=1, description="share of records that steer the training")
     test_share: float = Field(0.02, ge=0, lt=1, description="share of records that are kept for the evaluation")
     languages: tuple[str, ...] = Field((), description="keep only these, of zh, en, other; empty keeps all")
-    filters: Limits = Field(Limits(), description="limits of the rules that drop a text")
+    filters: Filters = Field(Filters(), description="limits of the rules that drop a text")
     private_data: Literal["mask", "keep"] = Field(
         "mask", description="mask replaces identity numbers, mobile phones and e-mail addresses"
     )
@@ -125,36 +156,31 @@ class Config(Settings):
 
 def source_fingerprint(config: Config) -> str:
     """The name of the raw text: contents and names of all files, options and versions of all generators."""
-    return fingerprint("sources", VERSION, _listing(config, source_files(_given(config))), {})
+    return fingerprint("sources", VERSION, _listing(config, _given(config)), {})
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Read every source to its end, write what is kept and what is not, check that nothing vanished, report."""
-    from danlu.corpus import ledger
-    from danlu.corpus.clean import Cleaner
-    from danlu.corpus.dedup import Seen
-    from danlu.corpus.pipeline import Pipeline
-    from danlu.corpus.split import Splitter
+    from danlu.corpus.ledger import Ledger
     from danlu.corpus.writer import CorpusWriter, lines_on_disk
 
     started_at = time.monotonic()
     _sweep(out)
-    given = source_files(_given(config))
+    given = _given(config)
     listing = _listing(config, given)
-    files = [*_generated(config, out), *given]
-    cleaner = Cleaner(config.filters, config.languages, config.private_data == "mask")
-    splitter = Splitter(config.validation_share, config.test_share, config.seed)
-    books = ledger.Ledger()
-    pipeline = Pipeline(cleaner, Seen(near=config.near_duplicates), splitter, books)
-    with CorpusWriter(out) as writer, console.progress("cleaning", unit="documents") as shown:
-        for outcome in pipeline.outcomes(files):
+    ledger = Ledger()
+    pipeline = _pipeline(config, ledger)
+    with CorpusWriter(out) as writer, console.progress("cleaning", unit="records") as shown:
+        for outcome in pipeline.outcomes([*_generated(config, out), *given]):
             writer.write(outcome)
             shown.advance()
-    books.check(lines_on_disk(out))
-    report = {**books.report(), "masked": dict(sorted(cleaner.masked.items()))}
+    ledger.check(lines_on_disk(out))
+    if _listing(config, given) != listing:
+        raise DataError("raw files changed while they were read", remedy="run the stage again when they are at rest")
+    report = {**ledger.report(), "masked": dict(sorted(pipeline.cleaner.masked.items()))}
     write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     _say(report)
-    _refuse_nothing(report, files)
+    _refuse_nothing(report)
     sources = _seal_sources(out, listing)
     return seal(
         out,
@@ -170,16 +196,37 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
-def _given(config: Config) -> list[Source]:
-    return [source for source in config.sources if isinstance(source, Source)]
+def _pipeline(config: Config, ledger: Ledger) -> Pipeline:
+    from danlu.corpus.clean import Cleaner
+    from danlu.corpus.dedup import Seen
+    from danlu.corpus.filters import Limits
+    from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.split import Splitter
+
+    limits = Limits(**config.filters.model_dump())
+    return Pipeline(
+        Cleaner(limits, config.languages, config.private_data == "mask"),
+        Seen(near=config.near_duplicates),
+        Splitter(config.validation_share, config.test_share, config.seed),
+        ledger,
+    )
+
+
+def _given(config: Config) -> list[SourceFile]:
+    """All files of the sources that are paths."""
+    from danlu.corpus.sources import Source, source_files
+
+    return source_files([Source(**source.model_dump()) for source in config.sources if isinstance(source, Files)])
 
 
 def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
     """What the raw text is made of, in a form that changes when and only when the text can change."""
+    from danlu.corpus.sources import hash_sources
+
     generated = [
         {**source.model_dump(mode="json"), "seed": config.seed, "version": _version(source.generator)}
         for source in config.sources
-        if not isinstance(source, Source)
+        if not isinstance(source, Files)
     ]
     return {"generated": generated, "files": hash_sources(files)}
 
@@ -197,27 +244,29 @@ def _version(generator: str) -> str:
 
 def _generated(config: Config, out: Path) -> list[SourceFile]:
     """Let the generators write into scratch, and list their files like those of any folder."""
-    made = []
-    for number, source in enumerate(config.sources):
-        if isinstance(source, Source):
-            continue
-        folder = out / SCRATCH / (source.generator if number == 0 else f"{source.generator}-{number}")
-        console.say(f"writing {source.generator}")
-        GENERATORS[source.generator](source, folder, config.seed)
-        made.append(Source(path=str(folder), separator=BLANK_LINE))
+    from danlu.corpus.sources import BLANK_LINE, Source, source_files
+
+    made: list[Source] = []
+    for source in config.sources:
+        if not isinstance(source, Files):
+            folder = out / SCRATCH / (f"{source.generator}-{len(made) + 1}" if made else source.generator)
+            console.say(f"writing {source.generator}")
+            GENERATORS[source.generator](source, folder, config.seed)
+            made.append(Source(str(folder), BLANK_LINE))
     return source_files(made)
 
 
 def _sweep(out: Path) -> None:
     """Begin anew: an interrupted run leaves half a corpus, which costs less to make again than to trust."""
-    shutil.rmtree(out / SCRATCH, ignore_errors=True)
-    shutil.rmtree(out / "sources", ignore_errors=True)
+    for name in (SCRATCH, "sources"):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _seal_sources(out: Path, listing: Mapping[str, Any]) -> Artifact:
     """The raw text as a parent of its own: names and hashes of all files, in `sources/manifest.json`."""
     folder = out / "sources"
     folder.mkdir()
+    counts = {name: len(parts) for name, parts in listing.items()}
     return seal(
         folder,
         kind="sources",
@@ -225,45 +274,47 @@ def _seal_sources(out: Path, listing: Mapping[str, Any]) -> Artifact:
         version=VERSION,
         config=listing,
         parents={},
-        metrics={"files": len(listing["files"]), "generated": len(listing["generated"])},
+        metrics=counts,
         seconds=0.0,
     )
 
 
 def _say(report: Mapping[str, Any]) -> None:
+    from danlu.corpus.units import REASONS
+
     documents, total = report["documents"], max(report["documents"]["in"], 1)
-    rows = [("read", documents["in"], "100 %", console.size(report["bytes"]["in"]), "")]
+    rows = [("read", documents["in"], "100%", console.size(report["bytes"]["in"]), "")]
     for kind, sides in report["sides"].items():
-        for side, count in sorted(sides.items()):
-            rows.append((f"{kind}, {side}", count, f"{count / total:.1%}", "", ""))
+        rows += [(f"{kind}, {side}", count, f"{count / total:.1%}", "", "") for side, count in sides.items()]
     for reason, counts in report["reasons"].items():
-        share = f"{counts['documents'] / total:.1%}"
-        rows.append((reason, counts["documents"], share, console.size(counts["bytes"]), REASONS[reason]))
+        count = counts["documents"]
+        rows.append((reason, count, f"{count / total:.1%}", console.size(counts["bytes"]), REASONS[reason]))
     console.table(["", "records", "share", "size", "meaning"], rows)
-    kinds = [
-        (name, counts.get("documents", 0), counts.get("conversations", 0), console.size(counts["bytes"]))
-        for name, counts in report["languages"].items()
-    ]
-    console.table(["language", "documents", "conversations", "text"], kinds)
+    console.table(
+        ["language", "documents", "conversations", "text"],
+        [
+            (name, counts.get("documents", 0), counts.get("conversations", 0), console.size(counts["bytes"]))
+            for name, counts in report["languages"].items()
+        ],
+    )
     if report["masked"]:
         console.say("masked: " + ", ".join(f"{count:,} {name}" for name, count in report["masked"].items()))
 
 
-def _refuse_nothing(report: Mapping[str, Any], files: list[SourceFile]) -> None:
+def _refuse_nothing(report: Mapping[str, Any]) -> None:
     """DataError where nothing is left to train on; a warning where nothing is left to measure with."""
-    sides = report["sides"]
-    held = {side: sum(kinds.get(side, 0) for kinds in sides.values()) for side in ("train", "validation", "test")}
+    held = {side: sum(kinds.get(side, 0) for kinds in report["sides"].values()) for side in SPLITS}
     if not held["train"]:
+        reasons = ", ".join(f"{counts['documents']:,} {reason}" for reason, counts in report["reasons"].items())
         raise DataError(
             "no text is left to train on",
-            where=", ".join(file.name for file in files[:5]),
-            found=f"{report['documents']['in']} records in; "
-            + ", ".join(f"{reason} {counts['documents']}" for reason, counts in report["reasons"].items()),
+            where=", ".join(list(report["files"])[:5]),
+            found=f"{report['documents']['in']:,} records in; left out: {reasons if reasons else 'none'}",
             remedy="look at rejected.jsonl, then correct prepare.sources or prepare.filters",
         )
     for side in ("validation", "test"):
         if not held[side]:
             console.warn_once(
-                f"no record fell on the {side} side; give more documents, raise prepare.{side}_share, or set "
-                "separator: blank line where text files hold several documents"
+                f"no record fell on the {side} side: give more documents, raise prepare.{side}_share, or name a "
+                "separator where text files hold several documents"
             )

@@ -1,0 +1,117 @@
+"""Decompression that notices damage, and lines that end where lines end."""
+
+import gzip
+import io
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from danlu.corpus import streams
+from danlu.corpus.streams import StreamDamaged, chunks, lines
+
+PACK = {"": bytes, ".gz": lambda data: gzip.compress(data), ".zst": lambda data: zstandard.compress(data)}
+TEXT = ("丹炉 danlu\n" * 5000).encode()
+
+
+def read(path):
+    """All bytes that were handed out, and the damage that ended them."""
+    data = []
+    try:
+        for chunk in chunks(path):
+            data.append(chunk)
+    except StreamDamaged as damage:
+        return b"".join(data), damage
+    return b"".join(data), None
+
+
+@pytest.mark.parametrize("ending", PACK)
+@pytest.mark.parametrize("data", [b"", b"x", TEXT], ids=["empty", "one byte", "text"])
+def test_what_was_packed_comes_out(tmp_path, ending, data):
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(PACK[ending](data))
+    assert read(path) == (data, None)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_several_members_are_one_text(tmp_path, ending):
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(PACK[ending](b"one\n") + PACK[ending](TEXT) + PACK[ending](b"three\n"))
+    assert read(path) == (b"one\n" + TEXT + b"three\n", None)
+
+
+def test_zeros_behind_a_gzip_member_are_padding(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"one") + b"\0" * 512)
+    assert read(path) == (b"one", None)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_file_cut_anywhere_is_noticed(tmp_path, ending):
+    path = tmp_path / f"a.txt{ending}"
+    whole = PACK[ending](TEXT)
+    for cut in range(1, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:cut])
+        data, damage = read(path)
+        assert damage is not None
+        assert damage.reason == "damaged_file"
+        assert TEXT.startswith(data)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_garbage_is_no_stream(tmp_path, ending):
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(b"this is no compressed file")
+    assert read(path)[1].reason == "damaged_file"
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_bomb_stops_early(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr(streams, "FREE_BYTES", 1 << 20)
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(PACK[ending](b"\0" * (1 << 27)))
+    data, damage = read(path)
+    assert damage.reason == "decompression_bomb"
+    assert len(data) < 1 << 27
+
+
+def test_a_file_that_cannot_be_read_is_damage(tmp_path):
+    assert read(tmp_path / "absent.txt")[1].reason == "unreadable"
+
+
+def test_lines_end_at_all_three_line_ends_and_at_nothing_else():
+    data = "a\u2028b\x0b\x0c\x1c\x85c\r\nd\re\n\n\rf".encode()
+    found = [line.decode() for line, _ in lines([data])]
+    assert found == ["a\u2028b\x0b\x0c\x1c\x85c\r\n", "d\r", "e\n", "\n", "\r", "f"]
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(1, 5), max_size=40))
+def test_lines_do_not_depend_on_where_chunks_are_cut(data, sizes):
+    source, pieces = io.BytesIO(data), []
+    for size in [*sizes, len(data)]:
+        pieces.append(source.read(size))
+    pieces.append(source.read())
+    found = list(lines(piece for piece in pieces if piece))
+    assert [line for line, _ in found] == data.splitlines(keepends=True)
+    assert sum(size for _, size in found) == len(data)
+
+
+def test_a_long_line_is_counted_but_not_held():
+    chunk = b"x" * 1000
+    found = list(lines([b"first\n", *[chunk] * 50, b"\n", b"last\n"], longest=2000))
+    assert [size for _, size in found] == [6, 50_001, 5]
+    assert len(found[1][0]) == 2000
+    assert found[2][0] == b"last\n"
+
+
+def test_the_unfinished_line_before_damage_is_carried():
+    def stream():
+        yield b"whole\nhalf"
+        yield b" of it"
+        raise StreamDamaged("damaged_file", "cut off")
+
+    found = []
+    with pytest.raises(StreamDamaged) as caught:
+        found.extend(lines(stream()))
+    assert (caught.value.partial, caught.value.partial_bytes) == (b"half of it", 10)
