@@ -8,11 +8,15 @@ means only, weighted by cases; every mean carries its n and its standard error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
 
-from danlu.evaluate.answers import Marked
 from danlu.evaluate.metrics import mean
-from danlu.evaluate.score import Score
+
+if TYPE_CHECKING:
+    from danlu.evaluate.answers import Marked
+    from danlu.evaluate.score import Score
 
 CORE = ("who", "where", "when", "mood", "translate")
 """Tasks that are answered from the prompt; they are pooled into the one number by which a model is judged."""
@@ -72,8 +76,8 @@ def language_model(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str,
     table = {}
     everything = [score for part in scores.values() for score in part]
     for name, part in [*sorted(scores.items()), ("all", everything)]:
-        total = sum(part, Score())
-        if total.tokens:
+        total = reduce(add, part) if part else None
+        if total is not None and total.tokens:
             table[name] = {
                 "documents": len(part),
                 "tokens": total.tokens,
@@ -85,14 +89,14 @@ def language_model(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str,
     return table
 
 
-def share(value: float, error: float | None = None) -> str:
-    """`0.813, 0.012` → `81.3 ± 1.2 %`."""
-    spread = f" ± {100 * error:.1f}" if error is not None else ""
-    return f"{100 * value:.1f}{spread} %"
+def percent(value: float, error: float | None = None) -> str:
+    """`0.813, 0.012` → `81.3 ±1.2`, in one piece that no table breaks."""
+    spread = f"\u00a0±{100 * error:.1f}" if error is not None else ""
+    return f"{100 * value:.1f}{spread}"
 
 
 def answer_columns(baselines: Sequence[str]) -> list[str]:
-    return ["language", "task", "n", "exact match", "F1", *baselines]
+    return ["language", "task", "n", "exact\u00a0match\u00a0%", "F1\u00a0%", *baselines]
 
 
 def answer_rows(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> list[list[Any]]:
@@ -102,9 +106,9 @@ def answer_rows(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> 
             LANGUAGE_NAMES.get(row["language"], row["language"]),
             row["task"] or "–",
             row["n"],
-            share(row["exact_match"], row["exact_match_error"]),
-            share(row["f1"], row["f1_error"]),
-            *(share(row["baselines"][name]["exact_match"]) for name in baselines),
+            percent(row["exact_match"], row["exact_match_error"]),
+            percent(row["f1"], row["f1_error"]),
+            *(percent(row["baselines"][name]["exact_match"]) for name in baselines),
         ]
         for row in rows
     ]
