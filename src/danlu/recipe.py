@@ -320,7 +320,7 @@ def run(
     until: str | None = None,
     again: bool = False,
     rank: int = 0,
-    after: Callable[[Step, Artifact], None] | None = None,
+    after: Callable[[Step, Artifact], object] | None = None,
 ) -> dict[str, Artifact]:
     """Run a recipe's sections in order and return their artefacts by name.
 
