@@ -73,7 +73,7 @@ calls = st.lists(st.builds(lambda name, value: (name, value), plain.filter(bool)
 
 
 @given(content=plain, reasoning=plain, calls=calls, indent=st.sampled_from([None, 2]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_parse_is_the_inverse_of_body(content, reasoning, calls, indent):
     made = tuple(ToolCall(name, json.dumps(value, ensure_ascii=False, indent=indent)) for name, value in calls)
     message = Message("assistant", content, reasoning, made)

@@ -40,7 +40,7 @@ def test_round_trip_of_empty_odd_and_long_texts(tokenizer, text):
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_round_trip_of_any_text(text):
     tokenizer = small_tokenizer()
     ids = tokenizer.encode(text)
@@ -165,7 +165,7 @@ def test_stream_equals_decode_and_never_cuts_a_character(tokenizer):
 
 
 @given(st.lists(st.integers(0, 511), max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_stream_equals_decode_on_ids_that_are_no_text(ids):
     tokenizer = small_tokenizer()
     ids = [id for id in ids if id < tokenizer.size]

@@ -1,0 +1,153 @@
+"""The stages `tokenizer` and `shard`: from a corpus folder to rows, with their reports, refusals and re-runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from danlu.base.artifact import Artifact, open_artifact
+from danlu.base.errors import DataError
+from danlu.base.records import Conversation, Document, Message
+from danlu.shards.batches import IGNORE
+from danlu.shards.encode import NOTHING_TO_LEARN, OVER_LONG
+from danlu.shards.files import RowSet
+from danlu.stages import shard, tokenizer
+from danlu.tokenizer.chat import ChatTemplate
+from danlu.tokenizer.tokenizer import Tokenizer
+from tests.small import random_conversations, random_documents, write_corpus
+
+
+def made(stage, folder, inputs: dict[str, Artifact], **settings) -> Artifact:
+    folder.mkdir(exist_ok=True)
+    return stage.run(stage.Config(**settings), inputs, folder)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("stages")
+    documents = random_documents(120, longest=900)
+    conversations = random_conversations(60)
+    corpus = write_corpus(
+        folder / "corpus",
+        {"train": documents[:100], "validation": documents[100:]},
+        {"train": conversations[:50], "validation": conversations[50:]},
+    )
+    return {
+        "corpus": corpus,
+        "tokenizer": made(tokenizer, folder / "tokenizer", {"corpus": corpus}, vocabulary_size=400),
+    }
+
+
+@pytest.fixture(scope="module")
+def shards(inputs, tmp_path_factory) -> Artifact:
+    return made(shard, tmp_path_factory.mktemp("shards") / "all", inputs, row_length=256)
+
+
+def report(artifact: Artifact):
+    return json.loads(artifact.path("report.json").read_text("utf-8"))
+
+
+def test_the_tokenizer_artefact_is_complete(inputs):
+    artifact = open_artifact(inputs["tokenizer"].folder, "tokenizer")
+    files = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "report.json"}
+    assert set(artifact.manifest["files"]) == files
+    assert Tokenizer.load(artifact.folder).size == 400 == artifact.metrics["vocabulary_size"]
+    facts = report(artifact)
+    assert set(facts["languages"]) == {"all", "en", "zh"}
+    assert facts["languages"]["zh"]["bytes_per_token"] > 1
+    assert "".join(facts["examples"]["en"])
+
+
+def test_less_text_is_read_where_asked_and_always_the_same(inputs, tmp_path):
+    corpus = {"corpus": inputs["corpus"]}
+    first, again, other = (
+        made(tokenizer, tmp_path / name, corpus, vocabulary_size=400, sample_bytes="10kb", seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    prints = [Tokenizer.load(artifact.folder).fingerprint for artifact in (first, again, other)]
+    assert prints[0] == prints[1] != prints[2]
+    assert prints[0] != Tokenizer.load(inputs["tokenizer"].folder).fingerprint
+
+
+def test_a_corpus_without_text_has_no_vocabulary(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {})
+    with pytest.raises(DataError, match="no text to learn"):
+        made(tokenizer, tmp_path / "out", {"corpus": corpus})
+
+
+def test_without_held_out_text_the_report_measures_training_text(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {"train": [Document("a", "hello world " * 20, "test", "en")]})
+    artifact = made(tokenizer, tmp_path / "out", {"corpus": corpus}, vocabulary_size=300)
+    assert report(artifact)["languages"]["en"]["texts"] == 1
+
+
+def test_rows_account_for_every_token(inputs, shards):
+    encode = Tokenizer.load(inputs["tokenizer"].folder).encode
+    texts = [json.loads(line)["text"] for line in inputs["corpus"].path("train.jsonl").open("rb")]
+    template = ChatTemplate(Tokenizer.load(inputs["tokenizer"].folder))
+    chats = sum(len(template.render(conversation.messages).ids) for conversation in random_conversations(60)[:50])
+    row = report(shards)["pretrain-train"]
+    assert row["tokens_in"] == row["tokens_out"] == sum(len(encode(text)) + 2 for text in texts) + chats
+    assert row["remainder"] == 0
+    assert (row["documents"], row["conversations"]) == (100, 50)
+    assert row["targets"] == row["tokens_out"] - 150
+    rows = RowSet.open(shards.folder / "pretrain-train")
+    rows.require(Tokenizer.load(inputs["tokenizer"].folder))
+    assert rows.num_rows == row["rows"]
+    names = {name for number in range(rows.num_rows) for name in rows.documents_of(number)}
+    assert len(names) == 150
+
+
+def test_chat_rows_teach_the_answers_only(inputs, shards):
+    template = ChatTemplate(Tokenizer.load(inputs["tokenizer"].folder))
+    rows = RowSet.open(shards.folder / "chat-train")
+    batch = rows.batch(np.arange(rows.num_rows))
+    expected = [m for one in random_conversations(60)[:50] for m in one.messages if m.role == "assistant"]
+    learnt = batch.targets[batch.targets != IGNORE]
+    assert len(learnt) == sum(len(template.tokenizer.encode(message.content)) + 1 for message in expected)
+    assert np.count_nonzero(learnt == template.tokenizer.end_id) == len(expected)
+
+
+@pytest.mark.parametrize("conversations", ["all", "answers", "none"])
+def test_conversations_in_pretraining(inputs, tmp_path, conversations):
+    artifact = made(shard, tmp_path / "out", inputs, row_length=256, conversations=conversations)
+    facts = report(artifact)
+    row, chat = facts["pretrain-train"], facts["chat-train"]
+    assert row["conversations"] == (0 if conversations == "none" else 50)
+    documents = row["tokens_out"] - (chat["tokens_out"] if conversations != "none" else 0) - 100
+    extra = {"all": chat["tokens_out"] - 50, "answers": chat["targets"], "none": 0}[conversations]
+    assert row["targets"] == documents + extra
+    assert (artifact.folder / "pretrain-train" / "mask.bin").exists() == (conversations == "answers")
+
+
+def test_leavings_of_an_interrupted_run_are_replaced(inputs, shards, tmp_path):
+    (tmp_path / "out" / "pretrain-train").mkdir(parents=True)
+    (tmp_path / "out" / "pretrain-train" / "mask.bin").write_bytes(b"torn")
+    again = made(shard, tmp_path / "out", inputs, row_length=256)
+    files = {name: facts for name, facts in again.manifest["files"].items() if name != "report.json"}
+    assert files == {name: facts for name, facts in shards.manifest["files"].items() if name != "report.json"}
+
+
+def test_unusable_conversations_stop_the_run_with_their_reasons(inputs, tmp_path):
+    good = [Conversation(f"good-{n}", (Message("user", "a"), Message("assistant", "b")), "test") for n in range(6)]
+    long = [
+        Conversation(f"long-{n}", (Message("user", "x" * 999), Message("assistant", "b")), "test") for n in range(3)
+    ]
+    silent = [Conversation("silent", (Message("user", "a"),), "test")]
+    corpus = write_corpus(tmp_path / "corpus", {}, {"train": [*good, *long, *silent]})
+    both = {**inputs, "corpus": corpus}
+    with pytest.raises(DataError, match=rf"40\.0 %(?s:.)*3 with {OVER_LONG}, 1 with {NOTHING_TO_LEARN}"):
+        made(shard, tmp_path / "refused", both, row_length=64)
+    assert not (tmp_path / "refused" / "manifest.json").exists()
+    allowed = made(shard, tmp_path / "allowed", both, row_length=64, max_rejected_share=0.4)
+    row = report(allowed)["chat-train"]
+    assert row["rejected"] == {OVER_LONG: 3, NOTHING_TO_LEARN: 1}
+    assert row["conversations"] == 6
+
+
+def test_nothing_to_train_on_is_said(inputs, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {"validation": random_documents(2)})
+    with pytest.raises(DataError, match="nothing to train on"):
+        made(shard, tmp_path / "out", {**inputs, "corpus": corpus})
