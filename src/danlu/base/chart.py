@@ -8,12 +8,15 @@ no script: a point shows its value through SVG's own `<title>`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 Point = tuple[float, float]
+Place = Callable[[Point], Point]
+"""From a value to its place in the drawing."""
 WIDTH, HEIGHT = 880, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 44
+HALF_WIDTH, HALF_HEIGHT = 430, 220
+LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 44
 MOST_POINTS = 440
 """More points than this per curve are averaged in groups: two pixels a point is all that a reader can see."""
 MARKED_POINTS = 40
@@ -66,51 +69,57 @@ def curve(
     x_label: str,
     y_label: str,
     band: tuple[float, float] | None = None,
+    *,
+    half: bool = False,
 ) -> str:
     """The curves of `series` over common axes; `band` is a range of y that is shaded over the whole width.
 
-    Points that are not finite are left out. Where nothing is left, the drawing says so.
+    `half` draws for half of the page's width. Points that are not finite are left out; where none is left, a dash says
+    so.
     """
+    width, height = (HALF_WIDTH, HALF_HEIGHT) if half else (WIDTH, HEIGHT)
     drawn = {
         name: thin([(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)])
         for name, points in series.items()
     }
     everything = [point for points in drawn.values() for point in points]
     if not everything:
-        return f'<svg viewBox="0 0 {WIDTH} 60"><text x="{WIDTH // 2}" y="34" text-anchor="middle">–</text></svg>'
+        return f'<svg viewBox="0 0 {width} 60"><text x="{width // 2}" y="34" text-anchor="middle">–</text></svg>'
     x_low, x_high = _bounds([x for x, _ in everything], 0.0)
     y_low, y_high = _bounds([y for _, y in everything] + list(band or ()), 0.05)
 
     def place(point: Point) -> tuple[float, float]:
-        across = LEFT + (point[0] - x_low) / ((x_high - x_low) or 1.0) * (WIDTH - LEFT - RIGHT)
-        down = TOP + (y_high - point[1]) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
+        across = LEFT + (point[0] - x_low) / ((x_high - x_low) or 1.0) * (width - LEFT - RIGHT)
+        down = TOP + (y_high - point[1]) / (y_high - y_low) * (height - TOP - BOTTOM)
         return round(across, 1), round(down, 1)
 
-    parts = _axes(x_low, x_high, y_low, y_high, x_label, y_label, place)
+    parts = _grid(
+        ticks(y_low, y_high), ticks(x_low, x_high, width // 110) if x_high > x_low else [], width, height, place
+    )
+    parts.append(f'<text x="{width - RIGHT}" y="{height - 6}" text-anchor="end">{escape(x_label)}</text>')
+    parts.append(f'<text x="0" y="{height - 6}">{escape(y_label)}</text>')
     if band is not None:
         top, foot = place((x_low, max(band)))[1], place((x_low, min(band)))[1]
-        size = f'width="{WIDTH - LEFT - RIGHT}" height="{max(foot - top, 1):.1f}"'
+        size = f'width="{width - LEFT - RIGHT}" height="{max(foot - top, 1):.1f}"'
         parts.append(f'<rect class="band" x="{LEFT}" y="{top}" {size}/>')
     parts += [_line(name, points, index, place) for index, (name, points) in enumerate(drawn.items())]
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(y_label)}">{"".join(parts)}</svg>'
 
 
-def _axes(x_low, x_high, y_low, y_high, x_label, y_label, place) -> list[str]:
+def _grid(ys: Sequence[float], xs: Sequence[float], width: int, height: int, place: Place) -> list[str]:
+    """A line and a number for each of `ys`, a number below the axis for each of `xs`."""
     parts = []
-    for value in ticks(y_low, y_high):
-        y = place((x_low, value))[1]
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+    for value in ys:
+        y = place((0.0, value))[1]
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>')
-    if x_high > x_low:
-        for value in ticks(x_low, x_high, 8):
-            x = place((value, y_low))[0]
-            parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{number(value)}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
-    parts.append(f'<text x="0" y="{HEIGHT - 6}">{escape(y_label)}</text>')
+    for value in xs:
+        x = place((value, 0.0))[0]
+        parts.append(f'<text x="{x}" y="{height - BOTTOM + 18}" text-anchor="middle">{number(value)}</text>')
     return parts
 
 
-def _line(name: str, points: Sequence[Point], index: int, place) -> str:
+def _line(name: str, points: Sequence[Point], index: int, place: Place) -> str:
     """One curve; where its points are few they are marked, and each mark tells its value."""
     path = " ".join(f"{'M' if i == 0 else 'L'}{x} {y}" for i, (x, y) in enumerate(map(place, points)))
     marks = ""

@@ -34,8 +34,13 @@ def plain(value: object) -> str:
 
 def _is_number(value: object) -> bool:
     if isinstance(value, str):
-        return bool(value) and value[0] in "0123456789+-−–.±" and any(c.isdigit() for c in value)
-    return value is None or isinstance(value, int | float)
+        return not value or (value[0] in "0123456789+-−–.±" and any(c.isdigit() for c in value))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    """True for a column that is set to the right: numbers, some perhaps missing."""
+    return any(value not in (None, "") for value in values) and all(map(_is_number, values))
 
 
 class Page:
@@ -60,8 +65,10 @@ class Page:
         small = f"<small>{escape(other)}</small>" if other else ""
         return self._add(f"<h{level}{anchor}>{escape(text)}{small}</h{level}>")
 
-    def paragraph(self, text: str) -> Self:
-        return self._add(f"<p>{escape(text)}</p>")
+    def paragraph(self, text: str, other: str = "") -> Self:
+        """A paragraph; `other` is the same in the other language, on a line of its own."""
+        second = f'<p class="other">{escape(other)}</p>' if other else ""
+        return self._add(f"<p>{escape(text)}</p>{second}")
 
     def figures(self, items: Iterable[tuple[str, object, str]]) -> Self:
         """The few numbers that matter, large: (label, value, note)."""
@@ -84,7 +91,7 @@ class Page:
         """A table; columns of numbers are set to the right; the rows numbered in `strong` stand out."""
         listed = [list(row) for row in rows]
         emphasised = set(strong)
-        numeric = [bool(listed) and all(_is_number(row[i]) for row in listed) for i in range(len(columns))]
+        numeric = [_are_numbers([row[i] for row in listed]) for i in range(len(columns))]
         marks = [' class="number"' if is_number else "" for is_number in numeric]
         head = "".join(f"<th{mark}>{escape(name)}</th>" for name, mark in zip(columns, marks, strict=True))
         body = "".join(
@@ -107,15 +114,20 @@ class Page:
         *,
         band: tuple[float, float] | None = None,
         band_label: str = "",
+        half: bool = False,
     ) -> Self:
-        """Curves by name over common axes; `band` shades a range of y (a forecast) over the whole width."""
+        """Curves by name over common axes; `band` shades a range of y (a forecast) over the whole width.
+
+        Two neighbours with `half` stand beside each other where there is room.
+        """
         keys = "".join(
             f'<span class="key s{index % chart.COLOURS}">{escape(name)}</span>' for index, name in enumerate(series)
         )
         if band is not None and band_label:
             keys += f'<span class="key band s0">{escape(band_label)}</span>'
-        drawing = chart.curve(series, x_label, y_label, band)
-        return self._add(f"<figure><figcaption><b>{escape(title)}</b>{keys}</figcaption>{drawing}</figure>")
+        drawing = chart.curve(series, x_label, y_label, band, half=half)
+        kind = ' class="half"' if half else ""
+        return self._add(f"<figure{kind}><figcaption><b>{escape(title)}</b>{keys}</figcaption>{drawing}</figure>")
 
     def bars(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from danlu.base import console
 from danlu.base.artifact import Artifact
 from danlu.base.page import Page
+from danlu.base.records import SPLITS
 
 GOAL = 0.8
 """The exact match over core questions that the project asks of its demo, drawn as a line."""
@@ -55,12 +56,17 @@ def forecast(part: Artifact) -> tuple[float, float] | None:
     return (forecast["low"], forecast["high"]) if forecast else None
 
 
+def _title(title: str, name: str, usual: str) -> str:
+    """`Data`, or `Data: name` where the section has a name of its own."""
+    return title if name == usual else f"{title}: {name}"
+
+
 def _corpus(page: Page, name: str, part: Artifact) -> None:
     report = read_object(part.folder / "report.json")
-    page.heading(f"Data: {name}", "数据")
+    page.heading(_title("Data", name, "prepare"), "数据")
     page.paragraph(
-        "Every record that came in is either kept or left out for a reason; the two sides add up. "
-        "每条记录要么保留，要么带着原因被剔除，两边数目相符。"
+        "Every record that came in is either kept or left out for a reason; the two sides add up.",
+        "每条记录要么保留，要么带着原因被剔除，两边数目相符。",
     )
     documents, sizes = report["documents"], report["bytes"]
     total = max(documents["in"], 1)
@@ -68,7 +74,8 @@ def _corpus(page: Page, name: str, part: Artifact) -> None:
     rows += [
         (f"kept: {kind}, {side}", count, f"{count / total:.1%}", "")
         for kind, sides in report["sides"].items()
-        for side, count in sides.items()
+        for side in SPLITS
+        if (count := sides.get(side))
     ]
     rows += [
         (
@@ -96,7 +103,7 @@ def _size(count: int) -> str:
 
 def _tokenizer(page: Page, name: str, part: Artifact) -> None:
     report = read_object(part.folder / "report.json")
-    page.heading(f"Tokenizer: {name}", "分词器")
+    page.heading(_title("Tokenizer", name, "tokenizer"), "分词器")
     rows = [
         (language_name(code), row["texts"], console.size(row["bytes"]), row["tokens"], row["bytes_per_token"])
         for code, row in report["languages"].items()
@@ -111,7 +118,7 @@ def _tokenizer(page: Page, name: str, part: Artifact) -> None:
 
 def _shards(page: Page, name: str, part: Artifact) -> None:
     report = read_object(part.folder / "report.json")
-    page.heading(f"Rows: {name}", "打包")
+    page.heading(_title("Rows", name, "shard"), "打包")
     columns = ["row set", "documents", "conversations", "tokens in", "tokens out", "targets", "rows", "filled"]
     rows = [
         (
@@ -136,7 +143,7 @@ def _model(page: Page, name: str, part: Artifact) -> None:
         return
     page.heading(f"Training: {name}", "训练")
     if "finished_at" not in part.manifest:
-        page.paragraph(f"Not finished: step {steps[-1]['step']:,} so far. 训练尚未结束。")
+        page.paragraph(f"Not finished: step {steps[-1]['step']:,} so far.", "训练尚未结束。")
     metrics, plan = part.metrics, read_object(part.folder / "plan.json")
     _curves(page, steps, forecast(part))
     facts = {
@@ -160,7 +167,7 @@ def _validation(metrics: Mapping[str, Any]) -> str:
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
-    return ", ".join(f"{value} {name}" if isinstance(value, int) else str(value) for name, value in machine.items())
+    return ", ".join(f"{name} {value}" if isinstance(value, int) else str(value) for name, value in machine.items())
 
 
 def _series(steps: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -177,8 +184,8 @@ def _curves(page: Page, steps: Sequence[Mapping[str, Any]], band: tuple[float, f
         page.curve(
             "Loss, second half", late, "step", "nats per token", band=band, band_label="predicted before training"
         )
-    page.curve("Learning rate", {"learning rate": _series(steps, "train/lr")}, "step", "learning rate")
-    page.curve("Gradient norm", {"gradient norm": _series(steps, "train/grad_norm")}, "step", "norm before clipping")
+    page.curve("Learning rate", {"rate": _series(steps, "train/lr")}, "step", "rate", half=True)
+    page.curve("Gradient norm", {"norm": _series(steps, "train/grad_norm")}, "step", "before clipping", half=True)
 
 
 def _samples(page: Page, samples: Sequence[Mapping[str, Any]]) -> None:
@@ -190,9 +197,10 @@ def _samples(page: Page, samples: Sequence[Mapping[str, Any]]) -> None:
     for sample in samples:
         by_prompt.setdefault(str(sample["prompt"]), []).append(sample)
     for index, (prompt, told) in enumerate(by_prompt.items()):
-        wanted = f" · wanted: {told[0]['wanted']}" if told[0].get("wanted") else ""
+        is_question = bool(told[0].get("wanted"))
+        wanted, gap = (f" · wanted: {told[0]['wanted']}", "\n") if is_question else ("", "")
         chosen = _spread(told, SAMPLE_STEPS) if index < THROUGH_TRAINING else told[-1:]
-        page.samples((f"step {one['step']:,}{wanted}", prompt + " ", str(one["text"])) for one in chosen)
+        page.samples((f"step {one['step']:,}{wanted}", prompt + gap, str(one["text"])) for one in chosen)
 
 
 def _spread(items: Sequence[Any], most: int) -> list[Any]:
@@ -207,10 +215,11 @@ def _evaluation(page: Page, name: str, part: Artifact) -> None:
 
     result = read_object(part.folder / "evaluation.json")
     rows, baselines = result["answers"], result["baselines"]
-    page.heading(f"Evaluation: {name}", "评测")
+    page.heading(_title("Evaluation", name, "evaluate"), "评测")
     page.paragraph(
         "Questions and texts that training never saw. Exact match ignores case, punctuation and articles; ± is one "
-        "standard error. 题目与文本在训练中从未出现；± 为一个标准误。"
+        "standard error.",
+        "题目与文本在训练中从未出现。完全匹配不计大小写、标点与冠词；± 为一个标准误。",
     )
     for row in rows:
         if row["task"] == POOLED:
@@ -249,7 +258,7 @@ def _some_answers(page: Page, part: Artifact) -> None:
                     task,
                     _shortened(one["question"]),
                     one["reference"],
-                    _shortened(one["answer"]),
+                    one["answer"][:LONGEST_CELL],
                     bool(one["exact_match"]),
                 )
                 for (language, task), one in shown.items()
@@ -263,16 +272,16 @@ def _shortened(text: str) -> str:
 
 
 def _export(page: Page, name: str, part: Artifact) -> None:
-    page.heading(f"Export: {name}", "导出")
+    page.heading(_title("Export", name, "export"), "导出")
     page.facts({label.replace("_", " "): value for label, value in part.metrics.items()})
 
 
 def _service(page: Page, name: str, part: Artifact) -> None:
-    page.heading(f"Served: {name}", "服务")
+    page.heading(_title("Served", name, "serve"), "服务")
     page.samples(
         (
             f"{reply['path']}{', streamed' if reply['request'].get('stream') else ''}",
-            f"{_asked(reply['request'])} ",
+            f"{_asked(reply['request'])}\n",
             reply["text"],
         )
         for reply in json.loads((part.folder / "replies.json").read_bytes())

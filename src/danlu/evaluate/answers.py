@@ -118,5 +118,5 @@ def _greedy(max_tokens: int, stop_ids: frozenset[int]) -> Sampling:
 
 
 def _text(tokenizer: Tokenizer, template: ChatTemplate, ids: Sequence[int]) -> str:
-    """The reply without reasoning and tool calls."""
-    return template.parse(tokenizer.decode(ids, keep_special=True)).content.strip()
+    """The reply as a person would read it: without control tokens, reasoning and tool calls."""
+    return template.parse(tokenizer.decode(ids)).content.strip()
