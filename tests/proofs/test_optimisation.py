@@ -1,0 +1,303 @@
+"""Optimisation: what an update is made of, on one rank. O1 O3 O4 O5 O6 O7 O16 O18, D4, D15 and RT15.
+
+Ranks are in `test_ranks`, kills and resuming in `test_resume`. Equal means relative error at most 1e-5 in fp32 where
+sums are taken in another order, and bitwise elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from danlu.base.world import World
+from danlu.shards.batches import IGNORE
+from danlu.train import schedules
+from danlu.train.loop import Progress, train, update
+from danlu.train.meters import Speedometer
+from danlu.train.objectives import next_token
+from danlu.train.optimizers import Optimizer
+from danlu.train.samples import Samples, to_tensors
+from danlu.train.settings import OptimizerSettings
+from tests.proofs.mutant import Mutant
+from tests.train import material
+
+RELATIVE = 1e-5
+LOOP, OBJECTIVES = "src/danlu/train/loop.py", "src/danlu/train/objectives.py"
+BACKWARD = "(loss.sum / max(1, targets)).backward()"
+
+MUTANTS = {
+    "O1": Mutant(LOOP, BACKWARD, "(loss.sum / max(1, loss.count) / len(batches)).backward()"),
+    "O3": Mutant(LOOP, BACKWARD, "(loss.sum / max(1, targets) / max(1, targets)).backward()"),
+    "O4": Mutant(
+        LOOP, "return -(-self.total_samples // self.batch_rows)", "return self.total_samples // self.batch_rows"
+    ),
+    "O5": Mutant(
+        LOOP,
+        "        loss_sum += float(loss.sum.detach())\n",
+        "        loss_sum += float(loss.sum.detach())\n        clip_gradients(model, plan.clip)\n",
+    ),
+    "O6": Mutant(
+        LOOP,
+        "factor(plan.schedule, progress.step, plan.shape)",
+        "factor(plan.schedule, progress.step * len(batches), plan.shape)",
+    ),
+    "O7": Mutant(
+        "src/danlu/train/optimizers.py",
+        'decay = {"hidden": settings.weight_decay, "head": settings.weight_decay}',
+        'decay = dict.fromkeys(("hidden", "head", "embedding", "vector"), settings.weight_decay)',
+    ),
+    "O16": Mutant(LOOP, "sum(batch.num_tokens for batch in batches)", "sum(batch.ids.numel() for batch in batches)"),
+    "O18": Mutant(
+        "src/danlu/model/transformer.py",
+        "x = checkpoint(block, x, rotary, sight, use_reentrant=False)",
+        "x = checkpoint(block, x, rotary, sight, use_reentrant=False, preserve_rng_state=False)",
+    ),
+    "D4": Mutant(
+        "src/danlu/train/samples.py",
+        "flat = batch.targets.reshape(-1)",
+        "flat = np.concatenate([batch.targets[:, 1:], batch.targets[:, :1] * 0 + IGNORE], 1).reshape(-1)",
+    ),
+    "D15": Mutant(
+        OBJECTIVES,
+        "return Loss((hidden.float() * 0.0).sum(), 0)",
+        "return Loss(functional.cross_entropy(hidden.float()[:0, 0], batch.target_ids[:0]), 0)",
+    ),
+    "RT15": Mutant(
+        "src/danlu/model/initialise.py",
+        "torch.Generator().manual_seed(own_seed)",
+        "torch.Generator().manual_seed(own_seed ^ torch.Generator().seed() >> 1)",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Rows whose numbers of targets differ."""
+    found = material.row_set(tmp_path / "rows", documents=40, learnt_share=0.6)
+    counts = [found.batch(np.array([row])).num_targets for row in range(found.num_rows)]
+    assert len(set(counts)) > 4, "the trap needs unequal counts"
+    return found
+
+
+def gradients(learner) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in learner.model.named_parameters()}
+
+
+def relative_error(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
+    """The largest, over the tensors, of |found - wanted| / |wanted|."""
+    return max(float((found[name] - value).detach().norm() / value.detach().norm()) for name, value in wanted.items())
+
+
+def one_update(rows, batch_rows, micro_batch_rows, **changes):
+    learner = material.learner(rows)
+    plan = material.plan(batch_rows, batch_rows, micro_batch_rows, **{"clip": 0.0, **changes})
+    return learner, update(learner, plan, Progress(), clock=lambda: 0.0)
+
+
+class Repeated(Samples):
+    """Every sample is row 0."""
+
+    def rows(self, start, stop):
+        return np.zeros(stop - start, dtype=np.int64)
+
+
+def test_O1_accumulation_does_not_change_the_gradient(rows):
+    whole, report = one_update(rows, 8, 8)
+    for micro_batch_rows in (4, 2, 1):
+        parts, other = one_update(rows, 8, micro_batch_rows)
+        assert relative_error(gradients(parts), gradients(whole)) <= RELATIVE
+        assert other.loss == pytest.approx(report.loss, rel=RELATIVE)
+
+
+def test_O3_the_gradient_norm_does_not_depend_on_how_often_a_micro_batch_is_repeated(rows):
+    norms = []
+    for count in (1, 2, 4):
+        learner = material.learner(rows)
+        learner.samples = Repeated(rows, 0)
+        norms.append(update(learner, material.plan(count, count, 1, clip=0.0), Progress(), lambda: 0.0).gradient_norm)
+    assert norms == pytest.approx([norms[0]] * 3, rel=RELATIVE)
+
+
+def test_O4_the_last_smaller_step_is_taken_with_its_own_weight(rows):
+    learner = material.learner(rows, learning_rate=1e-2)
+    plan = material.plan(13, 5, 2, schedule="constant", shape=schedules.Shape(3, 0, 0, 0.0), clip=0.0)
+    reports = list(train(learner, plan, Progress(), material.outside()))
+    assert [len(report.rows) for report in reports] == [5, 5, 3]
+
+    reference = material.learner(rows).model
+    rule = torch.optim.SGD(reference.parameters(), lr=1e-2)
+    sgd = material.learner(rows, optimizer=OptimizerSettings(name="sgd", momentum=0, weight_decay=0))
+    list(train(sgd, plan, Progress(), material.outside()))
+    order = Samples(rows, 0).rows(0, 13)
+    for part in (order[:5], order[5:10], order[10:13]):
+        batch = to_tensors(rows.batch(part), "cpu")
+        logits = reference.head(reference(batch.ids, batch.positions, batch.documents))
+        rule.zero_grad()
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE).backward()
+        rule.step()
+    assert relative_error(dict(sgd.model.named_parameters()), dict(reference.named_parameters())) <= RELATIVE
+
+
+def test_O5_the_norm_of_the_summed_gradient_is_clipped_once(rows):
+    whole, _ = one_update(rows, 8, 8)
+    wanted = gradients(whole)
+    norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in wanted.values()))
+    limit = norm / 50
+    clipped, report = one_update(rows, 8, 2, clip=limit)
+    assert report.gradient_norm == pytest.approx(norm, rel=RELATIVE)
+    scaled = {name: gradient * (limit / norm) for name, gradient in wanted.items()}
+    assert relative_error(gradients(clipped), scaled) <= 2 * RELATIVE
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "wsd", "constant"])
+def test_O6_the_learning_rate_is_the_formula_of_the_step_for_any_accumulation_and_across_resume(rows, name):
+    shape = schedules.Shape.of(12, warmup=0.25, decay=0.5, floor=0.1)
+    wanted = [1e-2 * schedules.factor(name, step, shape) for step in range(12)]
+    for micro_batch_rows in (4, 1):
+        plan = material.plan(48, 4, micro_batch_rows, schedule=name, shape=shape)
+        learner, progress = material.learner(rows), Progress()
+        logged = []
+        for report in train(learner, plan, progress, material.outside()):
+            logged.append(report.learning_rate)
+            applied = {group["lr"] for rule in learner.optimizer._rules for group in rule.param_groups}
+            assert applied == {report.learning_rate}
+            if report.step == 5:
+                break
+        state = {key: value.clone() for key, value in learner.optimizer.state().items()}
+        resumed = material.learner(rows)
+        resumed.optimizer.load_state(state)
+        logged += [report.learning_rate for report in train(resumed, plan, replace(progress), material.outside())]
+        assert logged == wanted
+
+
+def test_O7_only_matrices_decay_and_never_embeddings(rows):
+    matrices = [f"{part}.weight" for part in (
+        "attention.query", "attention.key", "attention.value", "attention.output", "mlp.gate", "mlp.up", "mlp.down"
+    )]  # fmt: skip
+    hidden = {f"blocks.{layer}.{name}" for layer in range(2) for name in matrices}
+    for tied, rule in ((True, "adamw"), (False, "muon")):
+        model = material.model(tied=tied, attention_bias=True, qk_norm=True, position="learned")
+        optimizer = Optimizer(model, OptimizerSettings(name=rule, weight_decay=0.5), 0.1)
+        assert set(optimizer.decayed()) == hidden | (set() if tied else {"output.weight"})
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+        assert moved == set(optimizer.decayed())
+
+
+def test_O16_speed_counts_no_padding_and_flops_are_those_of_the_products(tmp_path):
+    rows = material.row_set(tmp_path, documents=30)
+    assert rows.num_tokens < rows.num_rows * rows.row_length, "the trap needs padding"
+    learner = material.learner(rows)
+    ticks = iter(range(100))
+    progress = Progress()
+    report = update(learner, material.plan(rows.num_rows, rows.num_rows), progress, clock=lambda: float(next(ticks)))
+    meter = Speedometer(flops_per_token=100.0, peak_flops=1e6)
+    meter.add(report.tokens, report.seconds)
+    assert (report.tokens, report.seconds) == (rows.num_tokens, 1.0)
+    assert meter.tokens_per_second == rows.num_tokens
+    assert meter.utilisation == pytest.approx(rows.num_tokens * 100.0 / 1e6)
+
+    model = material.model()
+    length = material.ROW_LENGTH
+    ids = torch.randint(0, material.VOCABULARY, (3, length))
+    with FlopCounterMode(display=False) as counter:
+        model.head(model(ids)).float().logsumexp(-1).sum().backward()
+    # The backend computes the masked half of the scores too; the formula counts the causal half only.
+    masked_half = 6 * model.config.layers * model.config.width * length
+    counted = counter.get_total_flops() / ids.numel()
+    assert counted == pytest.approx(model.config.flops_per_token(length) + masked_half, rel=0.02)
+
+
+def test_O18_recomputed_activations_give_the_same_gradients_with_dropout(rows):
+    found = []
+    for recompute in (False, True):
+        learner = material.learner(rows, dropout=0.3)
+        learner.model.checkpoint_activations = recompute
+        update(learner, material.plan(8, 8, 4, clip=0.0), Progress(), lambda: 0.0)
+        found.append(gradients(learner))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_D4_the_model_predicts_the_next_token_and_not_this_one_or_the_one_after(tmp_path):
+    from danlu.shards.files import Encoded, RowSet, RowSetWriter
+    from tests import tiny
+
+    sequence = np.array([9, 40, 17, 62, 9, 33, 80, 17, 51, 9, 71, 26, 88, 12, 40, 95])
+    with RowSetWriter(tmp_path / "rows", tiny.tokenizer(), row_length=16, masked=False) as writer:
+        writer.add(Encoded(["one"], np.array([16]), sequence))
+    rows = RowSet.open(tmp_path / "rows")
+    learner = material.learner(rows)
+    for _ in train(learner, material.plan(80, 1), Progress(), material.outside()):
+        pass
+    with torch.no_grad():
+        model = learner.model.eval()
+        guesses = model.head(model(torch.from_numpy(sequence)[None]))[0].argmax(-1).numpy()
+    assert (guesses[:-1] == sequence[1:]).mean() == 1.0
+    assert (guesses == sequence).mean() < 0.5
+    assert (guesses[:-2] == sequence[2:]).mean() < 0.5
+
+
+def test_D4_hand_computed_loss_of_four_tokens(tmp_path):
+    from danlu.shards.files import Encoded, RowSet, RowSetWriter
+    from tests import tiny
+
+    with RowSetWriter(tmp_path / "rows", tiny.tokenizer(), row_length=8, masked=False) as writer:
+        writer.add(Encoded(["one"], np.array([4]), np.array([2, 0, 1, 2])))
+    batch = to_tensors(RowSet.open(tmp_path / "rows").batch(np.array([0])), "cpu")
+    # The "model" gives each token the probabilities 1/2, 1/4, 1/4, rotated so that the token after id n is n + 1.
+    table = torch.tensor([[0.25, 0.5, 0.25], [0.25, 0.25, 0.5], [0.5, 0.25, 0.25]]).log()
+    loss = next_token(table[batch.ids.clamp(max=2)], lambda hidden: hidden, batch)
+    assert loss.count == 3
+    assert float(loss.sum) == pytest.approx(3 * math.log(2))
+
+
+def test_D15_rows_without_targets_contribute_nothing_and_no_nan(tmp_path):
+    taught = material.row_set(tmp_path / "taught", documents=30)
+    mute = material.row_set(tmp_path / "mute", documents=30, learnt_share=0.0)
+    batch, empty = (to_tensors(rows.batch(np.arange(3)), "cpu") for rows in (taught, mute))
+    assert empty.num_targets == 0
+    model = material.model()
+    wanted = None
+    for batches in ([batch], [empty, batch, empty]):
+        model.zero_grad()
+        for one in batches:
+            loss = next_token(model(one.ids, one.positions, one.documents), model.head, one)
+            assert math.isfinite(float(loss.sum.detach()))
+            loss.sum.backward()
+        found = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        wanted = found if wanted is None else wanted
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(("dtype", "threads"), [("float32", 1), ("bfloat16", 2)])
+def test_RT15_two_runs_of_one_config_are_bitwise_equal(rows, dtype, threads):
+    torch.set_num_threads(threads)
+    states = []
+    for _ in range(2):
+        learner = material.learner(
+            rows, dropout=0.2, world=World(dtype=dtype), optimizer=OptimizerSettings(name="muon"), seed=3
+        )
+        losses = [
+            report.loss for report in train(learner, material.plan(8, 4, 4, seed=3), Progress(), material.outside())
+        ]
+        states.append((losses, [value.clone() for value in learner.model.parameters()], learner.optimizer.state()))
+    (losses, weights, state), (other_losses, other_weights, other_state) = states
+    assert losses == other_losses
+    assert all(torch.equal(one, other) for one, other in zip(weights, other_weights, strict=True))
+    assert all(torch.equal(state[name], other_state[name]) for name in state)
