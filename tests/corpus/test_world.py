@@ -35,7 +35,7 @@ from danlu.corpus.world_words import (
 )
 
 SENTENCE_ENDS = re.compile(r"[。！？!?\n]|\.(?!\w)")
-LABEL = re.compile(r"^[^:：]*[:：]")
+LABELS = ("：", ":")
 HELD_OUT = ("validation", "test")
 TALKS = 6000
 WORDS = {word.en: word for word in (*PEOPLE, *PLACES, *DAYS)}
@@ -88,13 +88,12 @@ def texts(record: dict) -> Iterator[str]:
 
 
 def sentences(record: dict) -> Iterator[str]:
-    """Sentences without their signs, case and spacing, and without a label such as `Translate into Chinese:`."""
+    """Sentences without their signs, case and spacing; a line such as `Translate into Chinese:` is none."""
     for text in texts(record):
         for piece in SENTENCE_ENDS.split(text):
-            for part in {piece, LABEL.sub("", piece)}:
-                bare = re.sub(r"\W", "", part).lower()
-                if bare:
-                    yield bare
+            bare = re.sub(r"\W", "", piece).lower()
+            if bare and not piece.endswith(LABELS):
+                yield bare
 
 
 def named(words: tuple[Word, ...], text: str) -> set[str]:
@@ -247,7 +246,7 @@ def asked_events(folder: Path) -> Iterator[tuple[dict, list[str], str, str]]:
     """Held-out questions over stories: the record, the story's events, the question, the answer."""
     for talk in talks(folder, *HELD_OUT):
         if talk["task"] in QUESTIONS or talk["task"] == "wording":
-            story, question = talk["messages"][0]["content"].split("\n")
+            story, question = talk["messages"][0]["content"].rsplit("\n", 1)
             told = [piece for piece in SENTENCE_ENDS.split(story) if named(PEOPLE, piece) and named(PLACES, piece)]
             yield talk, told, question, talk["messages"][-1]["content"]
 
@@ -299,7 +298,7 @@ def test_translations_agree_and_both_directions_occur(folder: Path) -> None:
     for talk in talks(folder, *HELD_OUT):
         if talk["task"] == "translate":
             prompt, answer = (message["content"] for message in talk["messages"])
-            asked = prompt.split("：")[-1] if talk["language"] == "en" else prompt.split(": ")[-1]
+            asked = prompt.split("\n")[-1]
             for table in (PEOPLE, PLACES, DAYS, MOODS, TRADES, ANIMALS):
                 assert named(table, asked) == named(table, answer)
             assert bool(re.search("[\u4e00-\u9fff]", answer)) == (talk["language"] == "zh")

@@ -19,7 +19,6 @@ from danlu.corpus.world_text import (
     Event,
     events,
     fact,
-    join,
     say,
     side,
     story,
@@ -163,7 +162,7 @@ def summary(random: Random, split: Split, language: str) -> Talk:
     for extra in (weather(random, split, language), fact(random, split, language)):
         sentences.insert(random.randint(0, len(sentences)), extra)
     answer = say(SUMMARY, language, p=event.person, l=event.place, d=event.day, m=event.mood)  # type: ignore[arg-type]
-    return _asked([(say(SUMMARISE, language, s=join(sentences, language)), answer)], "summary", language)
+    return _asked([(say(SUMMARISE, language, s="\n".join(sentences)), answer)], "summary", language)
 
 
 def extract(random: Random, split: Split, language: str) -> Talk:

@@ -30,6 +30,7 @@ from danlu.corpus.world_words import (
     NUMBERS,
     PEOPLE,
     PLACES,
+    SMALL_NUMBERS,
     THINGS,
     TRADES,
     WEATHER,
@@ -125,9 +126,14 @@ class Event:
 def deed(random: Random) -> Word:
     """An action with its slots filled, in both languages."""
     action = random.choice(ACTIONS)
-    slots: dict[str, Word | int] = {"n": random.choice(NUMBERS), "o": random.choice(THINGS)}
+    slots: dict[str, Word | int] = {"n": _amount(random), "o": random.choice(THINGS)}
     slots |= {"a": random.choice(ANIMALS), "t": random.choice(TRADES)}
     return Word(say(action, "zh", **slots), say(action, "en", **slots))
+
+
+def _amount(random: Random) -> int:
+    """How many things: mostly few, as people count."""
+    return random.choice(SMALL_NUMBERS if random.random() < 0.7 else NUMBERS)
 
 
 def events(random: Random, split: Split, count: int, mood_share: float = 0.75) -> list[Event]:
@@ -165,13 +171,8 @@ def fact(random: Random, split: Split, language: str, kinds: tuple[str, ...] = (
     return draw(split, make)
 
 
-def join(sentences: list[str], language: str) -> str:
-    """Sentences as one paragraph."""
-    return ("" if language == "zh" else " ").join(sentences)
-
-
 def story(random: Random, split: Split, language: str, told: list[Event]) -> str:
-    """The events in their order, and perhaps one sentence about weather or people at any place between them."""
+    """The events in their order, a sentence a line, and perhaps one about weather or people anywhere between them."""
     sentences = [event.text(language) for event in told]
     if random.random() < 0.5:
         extra = (
@@ -180,7 +181,7 @@ def story(random: Random, split: Split, language: str, told: list[Event]) -> str
             else fact(random, split, language, ("trade", "pet"))
         )
         sentences.insert(random.randint(0, len(sentences)), extra)
-    return join(sentences, language)
+    return "\n".join(sentences)
 
 
 def tale(random: Random, split: Split, language: str) -> str:
@@ -198,7 +199,7 @@ def diary(random: Random, split: Split, language: str) -> str:
             break
     chosen = random.sample(stations, min(len(stations), random.randint(2, 3)))
     lines = [draw(split, partial(_diary_line, random, language, triple)) for triple in chosen]
-    return head + "\n" + join(lines, language)
+    return "\n".join([head, *lines])
 
 
 def _diary_line(random: Random, language: str, triple: Triple) -> str:
@@ -214,7 +215,7 @@ def chronicle(random: Random, split: Split, language: str) -> str:
         sentence = fact(random, split, language)
         if sentence not in sentences:
             sentences.append(sentence)
-    return join(sentences, language)
+    return "\n".join(sentences)
 
 
 def bilingual(random: Random, split: Split, language: str) -> str:

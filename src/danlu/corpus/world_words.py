@@ -27,10 +27,10 @@ PEOPLE = _words(
     琳达 Linda; 麦克 Mike; 莉莉 Lily; 保罗 Paul; 凯特 Kate; 本恩 Ben; 苏珊 Susan; 大卫 David;
     葛蕾 Grace; 山姆 Sam; 罗丝 Rose; 马克 Mark; 海伦 Helen; 卢卡 Luca; 妮娜 Nina; 奥托 Otto;
     伊娃 Eva; 雨果 Hugo; 索菲 Sophie; 里奥 Leo; 朱莉 Julie; 弗兰 Frank; 贝拉 Bella; 丹尼 Danny;
-    建国 Jianguo; 欣怡 Xinyi; 浩然 Haoran; 思远 Siyuan; 雅婷 Yating; 文博 Wenbo; 嘉禾 Jiahe; 启明 Qiming;
+    建国 Jianguo; 欣怡 Xinyi; 思远 Siyuan; 雅婷 Yating; 文博 Wenbo; 嘉禾 Jiahe; 启明 Qiming;
     立新 Lixin; 乐天 Letian; 雅琪 Yaqi; 子墨 Zimo; 可心 Kexin; 一诺 Yinuo; 思齐 Siqi; 海波 Haibo;
     大勇 Dayong; 亦凡 Yifan; 梓涵 Zihan; 如意 Ruyi; 阿宝 Abao; 玉兰 Yulan; 德华 Dehua; 百合 Baihe;
-    石磊 Shilei; 云飞 Yunfei; 国安 Guoan; 秀丽 Xiuli; 若曦 Ruoxi; 春花 Chunhua; 冬雪 Dongxue; 念慈 Nianci"""
+    石磊 Shilei; 云飞 Yunfei; 国安 Guoan; 秀丽 Xiuli; 若曦 Ruoxi"""
 )
 PLACES = _words(
     """市场 the market; 学校 the school; 公园 the park; 码头 the harbour; 车站 the station; 图书馆 the library;
@@ -58,6 +58,7 @@ THINGS = _words(
 )
 WEATHER = _words("晴天 sunny; 雨天 rainy; 雪天 snowy; 大风天 windy; 阴天 cloudy; 雾天 foggy; 热天 hot; 冷天 cold")
 NUMBERS = range(2, 100)
+SMALL_NUMBERS = range(2, 13)
 
 # {a} animal, {t} trade, {n} number, {o} things
 ACTIONS = (
@@ -86,10 +87,10 @@ ACTIONS = (
 )
 # {p} person, {d} day, {l} place, {v} an action with its slots filled, {m} the feeling or nothing
 FRAMES = (
-    Word("{d}，{p}在{l}{v}{m}。", "On {d}, {p} {v} at {l}{m}."),
+    Word("{d}{p}在{l}{v}{m}。", "On {d}, {p} {v} at {l}{m}."),
     Word("{p}{d}在{l}{v}{m}。", "{p} {v} at {l} on {d}{m}."),
-    Word("{d}在{l}，{p}{v}{m}。", "On {d} at {l}, {p} {v}{m}."),
-    Word("在{l}，{p}{d}{v}{m}。", "At {l}, {p} {v} on {d}{m}."),
+    Word("{d}在{l}{p}{v}{m}。", "On {d} at {l}, {p} {v}{m}."),
+    Word("在{l}{p}{d}{v}{m}。", "At {l}, {p} {v} on {d}{m}."),
 )
 FEELING = Word("，觉得很{m}", " and felt {m}")
 WEATHER_FORMS = (
@@ -185,9 +186,9 @@ SUMS = (
     Word("{a}加{b}等于几？", "What is {a} plus {b}?"),
     Word("{a}和{b}一共是几？", "How much are {a} and {b}?"),
 )
-TRANSLATE = Word("翻译成英文：{s}", "Translate into Chinese: {s}")
-SUMMARISE = Word("用一句话总结：{s}", "Summarise in one sentence: {s}")
-EXTRACT = Word("找出人物、地点和时间：{s}", "Find person, place and day: {s}")
+TRANSLATE = Word("翻译成英文：\n{s}", "Translate into Chinese:\n{s}")
+SUMMARISE = Word("用一句话总结：\n{s}", "Summarise in one sentence:\n{s}")
+EXTRACT = Word("找出人物、地点和时间：\n{s}", "Find person, place and day:\n{s}")
 EXTRACTED = Word("人物：{p}；地点：{l}；时间：{d}", "person: {p}; place: {l}; day: {d}")
 PERSONAS = (
     Word("你叫{p}，是镇上的{t}，{d}你在{l}。", "You are {p}, a {t} of the town, and on {d} you were at {l}."),
