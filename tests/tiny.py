@@ -36,7 +36,7 @@ def tokenizer(size: int = 400) -> Tokenizer:
 
 
 def config(**changes: object) -> ModelConfig:
-    """Two layers of width 64, grouped queries and its own head; a few rows more than the tokenizer has, as after padding."""
+    """Two layers of width 64, grouped queries, its own head; a few rows more than the tokenizer, as after padding."""
     values = {
         "vocabulary_size": tokenizer().size + 24,
         "width": 64,
