@@ -19,8 +19,10 @@ from rich.markup import escape
 from rich.table import Table
 
 PLAIN_INTERVAL_SECONDS = 5.0
+PLAIN_WIDTH = 140
+"""Columns of a table in a file or a pipe."""
 _mode = {"json": False, "quiet": False}
-_terminal = Console(stderr=False, highlight=False)
+_terminal = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 _said: set[str] = set()
 
 
