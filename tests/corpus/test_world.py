@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,7 @@ import zstandard
 
 from danlu.corpus import world
 from danlu.corpus.world_dirt import FATES, ID_CHECKS, ID_WEIGHTS
-from danlu.corpus.world_text import DOCUMENTS, FACTS, TRIPLES, triple_side
+from danlu.corpus.world_text import DOCUMENTS, FACTS, TRIPLES, events, triple_side
 from danlu.corpus.world_words import (
     ACTIONS,
     ANIMALS,
@@ -302,6 +303,13 @@ def test_translations_agree_and_both_directions_occur(folder: Path) -> None:
             for table in (PEOPLE, PLACES, DAYS, MOODS, TRADES, ANIMALS):
                 assert named(table, asked) == named(table, answer)
             assert bool(re.search("[\u4e00-\u9fff]", answer)) == (talk["language"] == "zh")
+
+
+def test_each_sentence_has_one_translation() -> None:
+    random = Random(0)
+    told = [event for _ in range(1500) for event in events(random, "train", 4)]
+    pairs = {(event.text("zh"), event.text("en")) for event in told}
+    assert len({chinese for chinese, _ in pairs}) == len({english for _, english in pairs}) == len(pairs) > 5000
 
 
 def test_sums_are_right(folder: Path) -> None:
