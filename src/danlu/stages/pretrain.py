@@ -90,6 +90,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     from danlu.shards.files import RowSet
     from danlu.tokenizer.tokenizer import Tokenizer
     from danlu.train.course import teach
+    from danlu.train.planning import stored_forecast
     from danlu.train.run import summary
 
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
@@ -98,7 +99,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
         model = Transformer(architecture(config, tokenizer.size, rows.row_length))
         initialise(model, config.seed)
-        outcome = teach(_course(config, model, rows, tokenizer, inputs["shards"].folder, out), world)
+        outcome = teach(_course(config, model, rows, tokenizer, inputs, out), world)
         if world.is_first:
             card = _card(config, model, outcome.validation["loss"], outcome.progress.tokens)
             convert.save(out, model, tokenizer, card=card)
@@ -112,22 +113,29 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
                 metrics=summary(outcome),
                 seconds=outcome.progress.elapsed_seconds,
                 seed=config.seed,
-                extra={"machine": describe(world), "order_hash": outcome.progress.order_hash},
+                extra={
+                    "machine": describe(world),
+                    "order_hash": outcome.progress.order_hash,
+                    "forecast": _judge(stored_forecast(out), outcome.validation["loss"]),
+                },
             )
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
 
 
-def _course(config: Config, model: Transformer, rows: RowSet, tokenizer: Tokenizer, shards: Path, out: Path) -> Any:
+def _course(
+    config: Config, model: Transformer, rows: RowSet, tokenizer: Tokenizer, inputs: Mapping[str, Artifact], out: Path
+) -> Any:
     from danlu.shards.files import RowSet
+    from danlu.train import forecast
     from danlu.train.course import Course
     from danlu.train.planning import Horizon
     from danlu.train.samples import token_bytes
 
     default_tokens = dial.horizon_tokens(model.config.parameters().total)
     rate = config.learning_rate
-    validation = RowSet.open(shards / "pretrain-validation")
+    validation = RowSet.open(inputs["shards"].folder / "pretrain-validation")
     return Course(
         out=out,
         model=model,
@@ -145,7 +153,13 @@ def _course(config: Config, model: Transformer, rows: RowSet, tokenizer: Tokeniz
         parallel=config.parallel,
         seed=config.seed,
         show=lambda: _continue(config, model, tokenizer, validation),
+        foretell=lambda tokens: forecast.predict(forecast.likeness(config.model_dump(mode="json"), inputs), tokens),
     )
+
+
+def _judge(band: Mapping[str, float] | None, reached: float) -> dict[str, float] | None:
+    """The forecast beside what was reached."""
+    return None if band is None else {**band, "reached": reached}
 
 
 def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: RowSet) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ and writes no model folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,15 @@ from danlu.shards.files import RowSet
 from danlu.train.loop import Learner, Plan
 from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
-from danlu.train.planning import Choices, Horizon, choose_micro_batch, plan_run, tokens_per_row
+from danlu.train.planning import (
+    Choices,
+    Foretell,
+    Horizon,
+    choose_micro_batch,
+    plan_run,
+    stored_forecast,
+    tokens_per_row,
+)
 from danlu.train.run import Outcome, Run, Show, carry_through
 from danlu.train.samples import Samples
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
@@ -46,6 +54,7 @@ class Course:
     parallel: ParallelSettings
     seed: int
     show: Show
+    foretell: Foretell = lambda tokens: None
 
 
 def teach(course: Course, world: World) -> Outcome:
@@ -61,9 +70,17 @@ def teach(course: Course, world: World) -> Outcome:
         course.batch_rows, micro_batch_rows, course.optimizer, course.watch, course.checkpoints, course.seed
     )
     plan, peak_flops = plan_run(
-        course.out, course.horizon, course.rows, world, choices, lambda plan: rehearse(learner, plan, course.optimizer)
+        course.out,
+        course.horizon,
+        course.rows,
+        world,
+        choices,
+        lambda plan: rehearse(learner, plan, course.optimizer),
+        course.foretell,
     )
     _say_plan(course, plan, world, f"{micro_batch_rows} rows at once ({micro_reason})", peak_flops)
+    if world.is_first:
+        _say_forecast(stored_forecast(course.out))
     return carry_through(
         Run(
             out=course.out,
@@ -108,4 +125,16 @@ def _say_plan(course: Course, plan: Plan, world: World, micro: str, peak_flops: 
         f"  {course.optimizer.name}, peak learning rate {course.learning_rate:g}, schedule {plan.schedule}; "
         f"matrix peak {peak_flops / 1e9:,.0f} GFLOP/s in {world.dtype}",
         style="dim",
+    )
+
+
+def _say_forecast(band: Mapping[str, float] | None) -> None:
+    """What the validation loss should come to, said before the first step."""
+    if band is None:
+        console.say("  no forecast of the loss: no run like this one has been measured", style="dim")
+        return
+    console.say(
+        f"  forecast: validation loss between {band['low']:.3f} and {band['high']:.3f} at the end "
+        f"(from {band['runs']} runs of other seeds and lengths)",
+        style="bold",
     )

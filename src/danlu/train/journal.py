@@ -36,8 +36,9 @@ class Journal:
         for tracker in self.trackers:
             tracker.close()
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        _append(self._metrics, {"step": step, **values})
+    def metrics(self, step: int, values: Mapping[str, float], **facts: Any) -> None:
+        """One line for a step; trackers get the `values` alone, which are numbers."""
+        _append(self._metrics, {"step": step, **values, **facts})
         for tracker in self.trackers:
             tracker.log(step, values)
 

@@ -76,7 +76,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One update. `loss` is the mean over the step's targets on all ranks; `rows` are the step's rows on all ranks."""
+    """One update. `loss` is the mean over the step's targets on all ranks; `rows` are the step's rows on all ranks.
+
+    `order_hash` is the running hash of all rows up to this step: equal hashes, equal order.
+    """
 
     step: int
     loss: float
@@ -86,6 +89,7 @@ class StepReport:
     tokens: int
     seconds: float
     rows: np.ndarray
+    order_hash: str
     validation: Mapping[str, float] | None = None
     stopped_early: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -186,7 +190,8 @@ def update(learner: Learner, plan: Plan, progress: Progress, clock: Callable[[],
     progress.step += 1
     progress.tokens += tokens
     progress.count_order(rows)
-    return StepReport(progress.step, mean_loss, norm, rate, targets, tokens, clock() - started_at, rows)
+    seconds = clock() - started_at
+    return StepReport(progress.step, mean_loss, norm, rate, targets, tokens, seconds, rows, progress.order_hash)
 
 
 def clip_gradients(model: Transformer, largest: float) -> float:

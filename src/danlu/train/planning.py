@@ -29,6 +29,8 @@ PLAN = "plan.json"
 LOOKS_IN_A_RUN, FEWEST_STEPS_BETWEEN_LOOKS = 10, 20
 CPU_ACTIVATION_BYTES = 2 * 2**30
 GPU_ACTIVATION_SHARE = 0.4
+Foretell = Callable[[int], Mapping[str, float] | None]
+"""Tokens -> the band of the final validation loss, or None where nobody can say."""
 TRAINING_SHARE = 0.9
 """Of a given number of minutes; the rest is for validation, samples, checkpoints and writing the model."""
 
@@ -74,7 +76,13 @@ class Choices:
 
 
 def plan_run(
-    out: Path, horizon: Horizon, row_set: RowSet, world: World, choices: Choices, measure: Callable[[Plan], float]
+    out: Path,
+    horizon: Horizon,
+    row_set: RowSet,
+    world: World,
+    choices: Choices,
+    measure: Callable[[Plan], float],
+    foretell: Foretell,
 ) -> tuple[Plan, float]:
     """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
     stored = _read(out / PLAN)
@@ -88,15 +96,22 @@ def plan_run(
     plan = choices.plan(total_samples(horizon, row_set, speed))
     peak = from_first(matmul_peak(world), world) * world.size
     if world.is_first:
+        tokens = round(plan.total_samples * tokens_per_row(row_set))
         facts = {
             "total_samples": plan.total_samples,
             "steps": plan.steps,
-            "tokens": round(plan.total_samples * tokens_per_row(row_set)),
+            "tokens": tokens,
             "tokens_per_second": speed,
             "peak_flops": peak,
+            "forecast": foretell(tokens),
         }
         write_atomically(out / PLAN, json.dumps({**stored, **facts}, indent=1) + "\n")
     return plan, peak
+
+
+def stored_forecast(out: Path) -> Mapping[str, float] | None:
+    """The band that was drawn when the run was planned."""
+    return _read(out / PLAN).get("forecast")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@ from danlu.train.settings import CheckpointSettings
 from danlu.train.trackers import open_trackers
 from danlu.train.validation import Validation
 
+ORDER_DIGITS = 16
+"""Of the order's hash, in the diary; the manifest and the checkpoints hold all of it."""
 Show = Callable[[], list[dict[str, Any]]]
 """Continues the fixed prompts with the model as it is now: one dictionary for each."""
 
@@ -112,7 +114,7 @@ class _Silence:
 
     def __exit__(self, *error: object) -> None: ...
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+    def metrics(self, step: int, values: Mapping[str, float], **facts: Any) -> None: ...
 
     def sample(self, step: int, **values: Any) -> None: ...
 
@@ -152,7 +154,7 @@ def _tell(run: Run, report: StepReport, meter: Speedometer, journal: Journal | _
     if report.validation is not None:
         values["val/loss"] = report.validation["loss"]
         values["val/bpb"] = report.validation["bits_per_byte"]
-    journal.metrics(report.step, values)
+    journal.metrics(report.step, values, order=report.order_hash[:ORDER_DIGITS])
     if report.validation is not None:
         console.say(
             f"  step {report.step:,} of {run.plan.steps:,}: validation loss {values['val/loss']:.4f}, "

@@ -1,0 +1,140 @@
+"""`danlu doctor`: what this machine is, and what it can train in five minutes, an hour, a night.
+
+In: seconds to measure for. Out: tables of the machine and of what it can do, from real training steps. Called by
+`cli`; the demo and `show` use its parts. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from danlu.base import artifact, console
+from danlu.base.world import World
+from danlu.model.config import PRESETS, ModelConfig, preset
+from danlu.train.dial import TOKENS_PER_PARAMETER
+
+TYPICAL_VOCABULARY = {"tiny": 2_048, "small": 8_192, "base": 32_000}
+LARGE_VOCABULARY = 64_000
+BUDGETS = (("5 minutes", 300.0), ("an hour", 3600.0), ("a night (8 h)", 28_800.0))
+MEASURED_SIZES = ("tiny", "small")
+WORTHWHILE = 0.25
+"""A model is offered for a budget that gives it at least this share of the 20 tokens per parameter it can use."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measured training speed."""
+
+    size: str
+    tokens_per_second: float
+    flops: float
+
+
+def run(seconds: float) -> None:
+    """Print the machine, the measured speed, and the table of what can be trained."""
+    console.heading("the machine")
+    world = say_machine()
+    speeds = measure(world, seconds)
+    console.heading(f"measured: training steps in {world.dtype}, {seconds:g} seconds")
+    console.table(
+        ["size", "parameters", "tokens/s", "GFLOP/s"],
+        [(s.size, _typical(s.size).parameters().total, round(s.tokens_per_second), s.flops / 1e9) for s in speeds],
+    )
+    console.heading("what this machine can train")
+    console.table(["time", "size", "parameters", "tokens", "tokens a parameter"], list(_offers(speeds, memory_bytes())))
+    console.say(f"({TOKENS_PER_PARAMETER} tokens a parameter is the usual measure of a full training)", style="dim")
+
+
+def say_machine() -> World:
+    """Print what the machine is; returns where and in which format training would run."""
+    from danlu.parallel.device import describe, discover
+
+    world = discover()
+    known = describe(world)
+    memory = memory_bytes()
+    free = shutil.disk_usage(Path.cwd()).free
+    rows = [
+        ("processor", f"{processor()}, {os.cpu_count()} cores, kernels {known['kernels']}"),
+        ("memory", console.size(memory) if memory is not None else "unknown"),
+        ("free disk", console.size(free)),
+        ("training on", world.reason),
+        ("threads", str(known["threads"])),
+        ("accelerators", accelerators()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in artifact.versions().items())),
+    ]
+    console.table(["", ""], rows)
+    return world
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    description = Path("/proc/cpuinfo")
+    if description.is_file():
+        for line in description.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_bytes() -> int | None:
+    """Physical memory, where the system tells it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def accelerators() -> str:
+    """Names and memory of the devices that torch sees."""
+    import torch
+
+    found = [
+        f"{torch.cuda.get_device_name(i)} ({console.size(torch.cuda.get_device_properties(i).total_memory)})"
+        for i in range(torch.cuda.device_count())
+    ]
+    if torch.backends.mps.is_available():
+        found.append("Apple GPU (mps)")
+    return ", ".join(found) if found else "none"
+
+
+def measure(world: World, seconds: float) -> list[Speed]:
+    """Training speed of the small sizes, the seconds shared between them."""
+    from danlu.train.speed import tokens_per_second
+
+    found = []
+    for size in MEASURED_SIZES:
+        config = _typical(size)
+        rows = max(1, 4096 // config.context_length)
+        speed = tokens_per_second(
+            config, world, rows=rows, row_length=config.context_length, seconds=seconds / len(MEASURED_SIZES)
+        )
+        found.append(Speed(size, speed, speed * config.flops_per_token(config.context_length)))
+    return found
+
+
+def _typical(size: str) -> ModelConfig:
+    return preset(size, TYPICAL_VOCABULARY.get(size, LARGE_VOCABULARY))
+
+
+def _offers(speeds: list[Speed], memory: int | None) -> Iterator[tuple[object, ...]]:
+    """For each budget the largest size that fits the memory and gets a worthwhile share of its tokens."""
+    measured = {speed.size: speed for speed in speeds}
+    fastest = max(speeds, key=lambda speed: speed.flops)
+    for label, seconds in BUDGETS:
+        chosen = None
+        for size in PRESETS:
+            config = _typical(size)
+            needed = config.training_bytes(1, config.context_length, 2)
+            flops = measured[size].flops if size in measured else fastest.flops
+            tokens = seconds * flops / config.flops_per_token(config.context_length)
+            share = tokens / config.parameters().total
+            fits = memory is None or needed < 0.8 * memory
+            if fits and (chosen is None or share >= WORTHWHILE * TOKENS_PER_PARAMETER):
+                chosen = (label, size, config.parameters().total, console.size(tokens, ""), round(share, 1))
+        if chosen is not None:
+            yield chosen

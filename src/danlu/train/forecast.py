@@ -1,0 +1,79 @@
+"""The validation loss that a run should end with, said before its first step.
+
+In: what decides a run apart from its seed and length, and the number of tokens. Out: a band, or nothing where no run
+like it was ever measured. Called by `stages/pretrain`. It is no law: `forecasts.json` holds final losses of finished
+runs, at several lengths and seeds (`benchmarks/forecast.py` makes it); between two lengths it is straight in log-log.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from danlu.base.artifact import Artifact, digest, open_artifact
+from danlu.base.errors import ArtifactError
+
+TABLE = Path(__file__).with_name("forecasts.json")
+HALF_WIDTH = 0.025
+"""The band is this share of the loss to either side: 5 % wide in all."""
+IGNORED = ("seed", "tokens", "epochs", "minutes", "watch", "checkpoints", "parallel")
+"""Settings of a stage that do not move the expected loss, or that the curve is over."""
+
+
+def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
+    """A name that runs share which differ in seed and length alone: their settings and those of all ancestors."""
+    facts = {"stage": _essential(config)}
+    waiting = dict(inputs)
+    while waiting:
+        need, parent = waiting.popitem()
+        facts[f"{need}:{parent.manifest['stage']}"] = _essential(parent.config)
+        for name, above in parent.manifest["parents"].items():
+            try:
+                waiting[f"{need}.{name}"] = open_artifact(parent.folder / above["folder"], verify=False)
+            except ArtifactError:
+                facts[f"{need}.{name}"] = {"gone": above["fingerprint"]}
+    return digest(facts)[:16]
+
+
+def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in IGNORED}
+
+
+def predict(name: str, tokens: int, table: Path = TABLE) -> dict[str, float] | None:
+    """The band for a run of this likeness over `tokens` tokens; None where none like it was measured so long."""
+    known = json.loads(table.read_bytes())["runs"].get(name) if table.is_file() else None
+    if known is None:
+        return None
+    points = _points(known)
+    if not points[0][0] <= tokens <= points[-1][0]:
+        return None
+    expected = _interpolate(points, tokens)
+    return {
+        "expected": expected,
+        "low": expected * (1 - HALF_WIDTH),
+        "high": expected * (1 + HALF_WIDTH),
+        "tokens": tokens,
+        "runs": len(known),
+    }
+
+
+def _points(known: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
+    """(tokens, mean final loss) by length, ascending."""
+    by_length: dict[float, list[float]] = {}
+    for run in known:
+        by_length.setdefault(run["target_tokens"], []).append(run["loss"])
+    lengths = {length: [run["tokens"] for run in known if run["target_tokens"] == length] for length in by_length}
+    return sorted((sum(lengths[k]) / len(lengths[k]), sum(v) / len(v)) for k, v in by_length.items())
+
+
+def _interpolate(points: Sequence[tuple[float, float]], tokens: float) -> float:
+    """Straight between the neighbours in log tokens and log loss."""
+    for (left, low), (right, high) in itertools.pairwise(points):
+        if left <= tokens <= right:
+            share = (math.log(tokens) - math.log(left)) / (math.log(right) - math.log(left))
+            return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return points[0][1]
