@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
+import httpx
 import openai
 from fastapi import FastAPI
 from torch import nn
@@ -22,6 +24,13 @@ from danlu.tokenizer.chat import ChatTemplate
 from tests import tiny
 
 NAME = "tiny"
+PATIENCE_SECONDS = 120
+
+
+@cache
+def transport() -> httpx.Client:
+    """One HTTP client for all tests: making one reads every certificate of the system."""
+    return httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Running:
 
     def client(self, key: str = "none") -> openai.OpenAI:
         """The official client, asking this server."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        return openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE_SECONDS, http_client=transport()
+        )
 
 
 @contextmanager
