@@ -183,7 +183,9 @@ def _say(result: Mapping[str, Any]) -> None:
     if result["answers"]:
         names = result["baselines"]
         rows = report.answer_rows(result["answers"], names)
-        console.table(report.answer_columns(names), rows, title="test questions (beside the model: exact match of the baselines)")
+        console.table(
+            report.answer_columns(names), rows, title="test questions (beside the model: exact match of the baselines)"
+        )
     for count, what in (
         (result["cut"], "were cut at max_tokens"),
         (result["too_long"], "had a prompt that does not fit"),
