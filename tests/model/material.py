@@ -118,7 +118,7 @@ def random_lengths(total: int, seed: int) -> list[int]:
     """Document lengths that add up to `total`."""
     chooser, lengths = random.Random(seed), []
     while sum(lengths) < total:
-        lengths.append(min(chooser.randint(1, total // 2), total - sum(lengths)))
+        lengths.append(min(chooser.randint(1, max(1, total // 2)), total - sum(lengths)))
     return lengths
 
 

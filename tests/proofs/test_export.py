@@ -1,0 +1,167 @@
+"""X1, X3, T4, O17: what leaves danlu means the same elsewhere.
+
+In: a tiny model with a tokenizer of ours, exported. Out: red where transformers, in a fresh process that never imports
+danlu, computes other logits, goes on with other tokens, does not stop, or emits a row that is no token. The sampler's
+side of T4 is proved in `infer`'s proofs; placing a compiled model (O17) is `parallel`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from danlu import convert
+from danlu.infer.generate import generate
+from danlu.infer.sampling import Sampling
+from danlu.model.weights import load_state, plain_state
+from tests import tiny
+from tests.model import material
+from tests.proofs.mutant import Mutant
+
+RELATIVE_BOUND = 1e-5
+PROMPTS, NEW_TOKENS = 32, 64
+
+MUTANTS = {
+    "X1": Mutant(  # two matrices change places on the way out, and back on the way in
+        "src/danlu/convert/families/family.py",
+        '"mlp.gate": "mlp.gate_proj",\n    "mlp.up": "mlp.up_proj",',
+        '"mlp.gate": "mlp.up_proj",\n    "mlp.up": "mlp.gate_proj",',
+    ),
+    "X3": Mutant(  # only the end of a document ends a reply
+        "src/danlu/convert/writer.py", "sorted(tokenizer.stop_ids)", "tokenizer.eos_id"
+    ),
+    "T4": Mutant(  # rows beyond the tokenizer may be emitted
+        "src/danlu/convert/writer.py",
+        "range(tokenizer.size, config.vocabulary_size)",
+        "range(config.vocabulary_size, config.vocabulary_size)",
+    ),
+    "O17": Mutant(  # torch.compile's prefix stays in the names
+        "src/danlu/model/weights.py", 'WRAPPERS = ("_orig_mod", "module")', 'WRAPPERS = ("module",)'
+    ),
+}
+
+FRESH_PROCESS = """
+import json, sys, torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, work, new_tokens = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+AutoTokenizer.from_pretrained(folder)
+prompts = load_file(work + "/prompts.safetensors")
+with torch.no_grad():
+    save_file({name: model(ids).logits.contiguous() for name, ids in prompts.items()}, work + "/logits.safetensors")
+model.generation_config.eos_token_id = None
+ids = prompts["greedy"]
+out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new_tokens, do_sample=False)
+json.dump({"greedy": out[0, ids.shape[1]:].tolist(), "danlu": "danlu" in sys.modules}, open(work + "/answer.json", "w"))
+"""
+
+
+def ask_transformers(
+    folder: Path, work: Path, prompts: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict]:
+    """Logits by prompt, and the answer, of transformers in a process of its own."""
+    work.mkdir()
+    save_file(prompts, work / "prompts.safetensors")
+    command = [sys.executable, "-c", FRESH_PROCESS, str(folder), str(work), str(NEW_TOKENS)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return load_file(work / "logits.safetensors"), json.loads((work / "answer.json").read_text())
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "tied": True}, {"qk_norm": True, "kv_heads": 1}])
+def test_X1_exported_logits_and_greedy_tokens_are_ours(changes, tmp_path):
+    pytest.importorskip("transformers")
+    context = 128
+    tokenizer, model = tiny.tokenizer(), tiny.model(context_length=context, **changes)
+    material.enliven(model, 3)
+    convert.save(tmp_path / "export", model, tokenizer, card="")
+    chooser = torch.Generator().manual_seed(0)
+    lengths = [1, context, *torch.randint(1, context + 1, (PROMPTS - 2,), generator=chooser).tolist()]
+    prompts = {
+        f"prompt{number}": torch.randint(tokenizer.size, (1, length), generator=chooser)
+        for number, length in enumerate(lengths)
+    }
+    prompts["greedy"] = torch.randint(tokenizer.size, (1, 10), generator=chooser)
+    logits, answer = ask_transformers(tmp_path / "export", tmp_path / "work", prompts)
+    assert answer["danlu"] is False
+    with torch.no_grad():
+        for name, ids in prompts.items():
+            assert material.relative_error(model.head(model(ids)), logits[name]) <= RELATIVE_BOUND
+    sampling = Sampling(temperature=0.0, max_tokens=NEW_TOKENS)
+    ours = generate(model, prompts["greedy"][0].tolist(), sampling, vocabulary_limit=tokenizer.size)
+    assert len(ours) == NEW_TOKENS
+    assert len(set(ours)) > 3
+    assert answer["greedy"] == ours
+
+
+def test_X3_the_folder_loads_in_one_call_and_stops_at_every_stop_token(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer, model = tiny.tokenizer(), tiny.model()
+    convert.save(tmp_path, model, tokenizer, card="")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (read.bos_token_id, read.eos_token_id, read.pad_token_id) == (
+        tokenizer.bos_id,
+        tokenizer.eos_id,
+        tokenizer.pad_id,
+    )
+    for config in (theirs.generation_config, theirs.config):
+        assert set(config.eos_token_id) == tokenizer.stop_ids == {tokenizer.eos_id, tokenizer.end_id}
+        assert config.pad_token_id == tokenizer.pad_id not in tokenizer.stop_ids
+        assert config.bos_token_id == tokenizer.bos_id
+
+    # Seen, not only read: a head that always answers one token stops at once exactly where that token is a stop token.
+    prompt = torch.tensor([tokenizer.encode("the old library")])
+    for token in (*sorted(tokenizer.stop_ids), tokenizer.special["<|user|>"], tokenizer.encode("a")[0]):
+        with torch.no_grad():
+            theirs.model.norm.weight.zero_()
+        bias = torch.full((theirs.config.vocab_size,), -9.0)
+        bias[token] = 9.0
+        theirs.lm_head.bias = torch.nn.Parameter(bias)
+        out = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=5)[0, prompt.shape[1] :]
+        assert out.tolist() == ([token] if token in tokenizer.stop_ids else [token] * 5)
+
+
+def test_T4_rows_beyond_the_tokenizer_exist_and_are_never_emitted_elsewhere(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer, model = tiny.tokenizer(), tiny.model()
+    assert model.config.vocabulary_size > tokenizer.size
+    with torch.no_grad():  # make a row that is no token the likeliest one, whatever the prompt
+        model.output.weight[tokenizer.size :] = (
+            40 * model.output.weight[: model.config.vocabulary_size - tokenizer.size]
+        )
+    convert.save(tmp_path, model, tokenizer, card="")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert theirs.lm_head.weight.shape[0] == model.config.vocabulary_size
+    prompt = torch.tensor([tokenizer.encode("Where is the teacher?")])
+    with torch.no_grad():
+        assert int(theirs(prompt).logits[0, -1].argmax()) >= tokenizer.size
+    out = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False)
+    assert int(out.max()) < tokenizer.size
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path).decode(out[0])
+
+
+def test_O17_names_of_a_compiled_model_are_the_plain_ones(tmp_path):
+    plain = tiny.model(3)
+    wrapped = torch.compile(tiny.model(3), backend="eager")
+    assert any("_orig_mod" in name for name, _ in wrapped.named_parameters())
+    assert plain_state(wrapped).keys() == plain_state(plain).keys()
+    inside = tiny.model(3)
+    for number, block in enumerate(inside.blocks):
+        inside.blocks[number] = torch.compile(block, backend="eager")
+    for model in (wrapped, inside, torch.nn.DataParallel(plain)):
+        folder = tmp_path / "folder"
+        convert.save(folder, model, tiny.tokenizer(), card="")
+        loaded = convert.load(folder).model  # compiled → file → eager
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), plain.parameters(), strict=True))
+        shutil.rmtree(folder)
+    other = torch.compile(tiny.model(4), backend="eager")
+    load_state(other, plain_state(plain))  # and eager → compiled
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), plain.parameters(), strict=True))
