@@ -78,6 +78,9 @@ class Seen:
 
     def unique_id(self, record: Record, place: str) -> str:
         """The record's id, followed by its place where another record brought the same id before."""
-        name = record.id if record.id not in self._ids else f"{record.id}@{place}"
+        name, number = record.id, 1
+        while name in self._ids:
+            name = f"{record.id}@{place}" if number == 1 else f"{record.id}@{place}-{number}"
+            number += 1
         self._ids.add(name)
         return name

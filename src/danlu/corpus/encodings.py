@@ -27,6 +27,8 @@ UTF8_SHARE = 0.5
 """A file is UTF-8 with damage where at least this share of its non-ASCII characters are valid; others reach 0.2."""
 PASS = 0.8
 MARGIN = 0.1
+LEAST_EVIDENCE = 4
+"""Characters beyond ASCII below which Chinese, Japanese and Korean readings are chance."""
 FREQUENT_HAN = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去"
     "法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关"
@@ -150,7 +152,10 @@ def _score(name: str, sample: bytes) -> float:
     if text is None or re.search(r"[\0-\x08\x0e-\x1f\x7f-\x9f]", text):
         return 0.0
     beyond = re.sub(r"[\0-\x7f]+", "", text)
-    if not beyond or (name == "cp1252" and re.search(r"[^\W\da-zA-Z_]{3}", text)):
+    if name == "cp1252":
+        if re.search(r"[^\W\da-zA-Z_]{3}", text) or len(re.findall(r"[a-zA-Z]", text)) < 4 * len(beyond) + 8:
+            return 0.0
+    elif len(beyond) < LEAST_EVIDENCE:
         return 0.0
     return TESTS[name](beyond)
 

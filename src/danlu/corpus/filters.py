@@ -14,6 +14,8 @@ from dataclasses import dataclass
 LETTER = re.compile(r"[^\W_]")
 SPACE = re.compile(r"\s")
 MOJIBAKE_SAMPLE = 2000
+MOST_FLAWS = 1 / 3
+"""Some bytes are lost on the way; genuine text gives a flaw for nearly every character."""
 CLASSICS = ("锟斤拷", "烫烫烫", "屯屯屯")
 """What a replacement character read as GBK gives, and what a debugger's fill bytes look like."""
 
@@ -99,13 +101,13 @@ def mojibake(text: str, limits: Limits) -> str | None:
 def _mended(sample: str, encoding: str) -> str | None:
     """What the wrongly decoded text was, or None where it was not decoded wrongly with this encoding."""
     try:
-        text = sample.encode(encoding).decode("utf-8", "replace")
+        text = sample.replace("\ufffd", "").encode(encoding).decode("utf-8", "replace")
     except UnicodeEncodeError:
         return None
     flaws = text.count("\ufffd")
     genuine = _beyond_ascii(text) - flaws
     beyond = _beyond_ascii(sample)
-    return text if genuine >= max(3, beyond // 4) and flaws <= 0.1 * genuine else None
+    return text if genuine >= max(3, beyond // 4) and flaws <= MOST_FLAWS * genuine else None
 
 
 def _beyond_ascii(text: str) -> int:

@@ -24,15 +24,19 @@ LINE_TAG = re.compile(
     r"<(?:br|hr)\s{0,8}/?>|</(?:article|aside|blockquote|div|dd|dt|figure|h[1-6]|li|p|section|table|tr|title)>",
     re.IGNORECASE,
 )
-INVISIBLE_ELEMENT = re.compile(r"<(script|style)\b[^<>]{0,2000}>.*?</\1\s{0,8}>", re.IGNORECASE | re.DOTALL)
-COMMENT = re.compile(r"<!--.*?-->|<!doctype[^<>]{0,200}>", re.IGNORECASE | re.DOTALL)
+UNSEEN = (
+    (re.compile(r"<!--"), re.compile(r"-->")),
+    (re.compile(r"<script\b[^<>]{0,2000}>", re.IGNORECASE), re.compile(r"</script\s{0,8}>", re.IGNORECASE)),
+    (re.compile(r"<style\b[^<>]{0,2000}>", re.IGNORECASE), re.compile(r"</style\s{0,8}>", re.IGNORECASE)),
+    (re.compile(r"<!doctype\b", re.IGNORECASE), re.compile(r">")),
+)
+"""Beginning and end of what a page holds and does not show. One pattern from end to end would take quadratic time."""
 ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
 LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x9f]")
 ZERO_WIDTH = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
-STRAY_JOINER = re.compile(
-    r"(?<=[\0-\x7f\u3000-\u9fff\uff00-\uffef])[\u200c\u200d]+|[\u200c\u200d]+(?=[\0-\x7f\u3000-\u9fff\uff00-\uffef])"
-)
+JOINERS = re.compile(r"[\u200c\u200d]+")
+JOINS_NOTHING = re.compile(r"[\0-\x7f\u3000-\u9fff\uff00-\uffef]")
 ODD_SPACE = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 SUSPECT = re.compile(
     r"[<&\r\v\f\0-\x08\x0e-\x1f\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
@@ -50,14 +54,23 @@ def surrogates(text: str) -> str:
 def markup(text: str) -> str:
     """Entities become characters; tags, comments, scripts and styles go where a text is full of them."""
     if "<" in text and _markup_share(text) >= MARKUP_SHARE:
-        text = INVISIBLE_ELEMENT.sub("", COMMENT.sub("", text))
+        for opening, closing in UNSEEN:
+            text = _without(text, opening, closing)
         text = TAG.sub("", LINE_TAG.sub("\n", text))
     return ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
 
 
 def _markup_share(text: str) -> float:
-    found = sum(len(match[0]) for pattern in (TAG, COMMENT) for match in pattern.finditer(text))
-    return found / len(text)
+    return sum(len(match[0]) for match in TAG.finditer(text)) / len(text)
+
+
+def _without(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
+    """The text without every piece from an opening to the next closing; one that is never closed stays."""
+    kept, place = [], 0
+    while (begin := opening.search(text, place)) and (end := closing.search(text, begin.end())):
+        kept.append(text[place : begin.start()])
+        place = end.end()
+    return "".join([*kept, text[place:]])
 
 
 def line_ends(text: str) -> str:
@@ -74,7 +87,19 @@ def zero_width(text: str) -> str:
     """Invisible marks go; joiners stay where scripts and emoji need them, not beside ASCII, Han and kana."""
     if text.isascii():
         return text
-    return STRAY_JOINER.sub("", ZERO_WIDTH.sub("", text))
+    return JOINERS.sub(_joiner, ZERO_WIDTH.sub("", text))
+
+
+def _joiner(found: re.Match[str]) -> str:
+    """Nothing where ASCII, Han or kana stand on either side; a pattern that looked ahead would take quadratic time."""
+    text, begin, end = found.string, found.start(), found.end()
+    beside = text[max(begin - 1, 0) : begin] + text[end : end + 1]
+    return "" if JOINS_NOTHING.search(beside) else found[0]
+
+
+def spaces(text: str) -> str:
+    """The many widths of space become the plain one; the ideographic space is kept, for it indents paragraphs."""
+    return ODD_SPACE.sub(" ", text)
 
 
 def composed(text: str) -> str:
@@ -83,13 +108,21 @@ def composed(text: str) -> str:
 
 
 def whitespace(text: str) -> str:
-    """Odd spaces become plain; line ends lose spaces before them; at most one blank line stays; both ends are bare."""
-    text = ODD_SPACE.sub(" ", text)
+    """Line ends lose the spaces before them; at most one blank line stays; both ends are bare."""
     text = "\n".join(line.rstrip(" \t\u3000") for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
 
 
-STEPS: tuple[Callable[[str], str], ...] = (surrogates, markup, line_ends, controls, zero_width, composed, whitespace)
+STEPS: tuple[Callable[[str], str], ...] = (
+    surrogates,
+    markup,
+    line_ends,
+    controls,
+    spaces,
+    zero_width,
+    composed,
+    whitespace,
+)
 
 
 def normalise(text: str) -> str:

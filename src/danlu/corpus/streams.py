@@ -126,7 +126,8 @@ def lines(stream: Iterable[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[tu
                     yield b"".join(pending), size
                     pending, size = [], 0
     except StreamDamaged as damage:
-        damage.partial, damage.partial_bytes = b"".join(pending), size
+        if pending:
+            damage.partial, damage.partial_bytes = b"".join(pending), size
         raise
     if pending:
         yield b"".join(pending), size

@@ -1,0 +1,96 @@
+"""Equal texts are kept once, different ones both; a record's side depends on its id alone."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from danlu.base.records import Conversation, Document, Message, ToolCall
+from danlu.corpus.dedup import Seen
+from danlu.corpus.split import Splitter
+
+LONG = "The furnace stood at the edge of the village, and the old smith lit it."
+
+
+def fates(*records, near=True):
+    seen = Seen(near=near)
+    return [found[0] if (found := seen.duplicate_of(record)) is not None else "kept" for record in records]
+
+
+def document(text, name="d"):
+    return Document(name, text, "f")
+
+
+def talk(*contents, tools=(), calls=()):
+    turns = [Message("user" if number % 2 == 0 else "assistant", text) for number, text in enumerate(contents)]
+    if calls:
+        turns[-1] = Message("assistant", contents[-1], tool_calls=calls)
+    return Conversation("c", tuple(turns), "f", tools=tools)
+
+
+def test_spacing_makes_no_difference():
+    assert fates(document("one  text\nhere"), document("one text here")) == ["kept", "duplicate"]
+
+
+def test_case_width_and_punctuation_make_a_near_duplicate():
+    changed = LONG.upper().replace(",", "!! ").replace("1", "１")
+    assert fates(document(LONG), document(changed)) == ["kept", "near_duplicate"]
+    assert fates(document(LONG), document(changed), near=False) == ["kept", "kept"]
+
+
+def test_another_word_or_number_makes_another_text():
+    assert fates(document(LONG), document(LONG.replace("old", "new"))) == ["kept", "kept"]
+    assert fates(document("It is 12 degrees on Monday."), document("It is 13 degrees on Monday.")) == ["kept", "kept"]
+
+
+def test_short_texts_may_differ_in_signs_alone():
+    assert fates(document("1 + 2 is odd"), document("1 - 2 is odd")) == ["kept", "kept"]
+
+
+def test_conversations_are_compared_turn_by_turn():
+    assert fates(talk("a", "b"), talk("a", "b")) == ["kept", "duplicate"]
+    assert fates(talk("a b", "c"), talk("a", "b c")) == ["kept", "kept"]
+    assert fates(talk("3-1=", "2"), talk("3+1=", "2")) == ["kept", "kept"]
+    assert fates(talk("a", "b"), talk("a", "b", tools=({"name": "f"},))) == ["kept", "kept"]
+    assert fates(talk("a", "b"), talk("a", "b", calls=(ToolCall("f", "{}"),))) == ["kept", "kept"]
+
+
+def test_the_one_that_was_kept_is_named():
+    seen = Seen()
+    seen.duplicate_of(document("text", "first"))
+    assert seen.duplicate_of(document("text", "second")) == ("duplicate", "first")
+
+
+def test_an_id_that_comes_twice_gets_its_place():
+    seen = Seen()
+    names = [seen.unique_id(document("x", "7"), place) for place in ("a.jsonl#1", "b.jsonl#1", "b.jsonl#1")]
+    assert names[:2] == ["7", "7@b.jsonl#1"]
+    assert len(set(names)) == 3
+
+
+@given(st.lists(st.sampled_from(["a", "a@x", "a@x@x", "b"]), max_size=12))
+def test_ids_never_meet(names):
+    seen = Seen()
+    given_names = [seen.unique_id(document("x", name), "x") for name in names]
+    assert len(set(given_names)) == len(names)
+
+
+def test_shares_are_met_and_the_seed_is_the_key():
+    splitter = Splitter(0.1, 0.2, seed=3)
+    names = [document("x", f"doc-{number}") for number in range(20_000)]
+    counts = Counter(splitter.side(one) for one in names)
+    assert abs(counts["test"] / 20_000 - 0.2) < 0.01
+    assert abs(counts["validation"] / 20_000 - 0.1) < 0.01
+    other = Splitter(0.1, 0.2, seed=4)
+    assert any(splitter.side(one) != other.side(one) for one in names[:100])
+
+
+def test_a_record_keeps_its_own_split():
+    assert Splitter(0.0, 0.0).side(Document("1", "x", "f", split="test")) == "test"
+
+
+def test_sides_are_the_same_for_ever():
+    splitter = Splitter(0.2, 0.2, seed=0)
+    sides = {number: splitter.side(document("x", str(number))) for number in range(30)}
+    assert [number for number, side in sides.items() if side == "test"] == [0, 7, 8, 9]
+    assert [number for number, side in sides.items() if side == "validation"] == [14, 16, 20, 24]
