@@ -24,6 +24,8 @@ from danlu.tokenizer.chat import ChatTemplate
 from danlu.tokenizer.tokenizer import Tokenizer
 
 MAX_WAITING = 256
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""Newer FastAPI would send requests to a collector that the environment names; older ones ignore the setting."""
 
 
 @contextmanager
@@ -54,6 +56,7 @@ def create_app(served: Served, keys: KeyRing | None = None, *, max_waiting: int 
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
         dependencies=[Depends(Authoriser(keys if keys is not None else KeyRing([])))],
     )
     app.get("/")(service.page)

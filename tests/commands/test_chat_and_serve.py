@@ -1,0 +1,96 @@
+"""`danlu chat` with a pipe for a keyboard, `danlu serve` up to the point where it listens."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from danlu.base import console
+from danlu.base.errors import ArtifactError, UserError
+from danlu.commands import chat, serve
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def talk(monkeypatch, capsys, folder, lines: str, **options) -> str:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    chat.run(folder, max_tokens=8, **options)
+    return capsys.readouterr().out
+
+
+def test_a_piped_conversation_is_answered_line_by_line(monkeypatch, capsys, folder):
+    first = talk(monkeypatch, capsys, folder, "你好\n")
+    assert first.strip()
+    both = talk(monkeypatch, capsys, folder, "你好\n\nand you?\n")
+    assert both.startswith(first)
+    assert len(both) > len(first)
+
+
+def test_reset_forgets_and_quit_ends(monkeypatch, capsys, folder):
+    once = talk(monkeypatch, capsys, folder, "你好\n")
+    out = talk(monkeypatch, capsys, folder, "你好\n/reset\n你好\n/what\n/quit\nnever read\n")
+    assert out == f"{once}forgotten\n{once}{chat.HELP}\n"
+
+
+def test_the_system_message_and_the_history_change_the_answer(monkeypatch, capsys, folder):
+    plain = talk(monkeypatch, capsys, folder, "hello\n")
+    assert talk(monkeypatch, capsys, folder, "hello\n", system="Be kind to everybody.") != plain
+    assert talk(monkeypatch, capsys, folder, "hello\nhello\n") != plain + plain
+
+
+def test_a_conversation_that_outgrows_the_context_loses_its_oldest_turns_and_says_so(monkeypatch, capsys, folder):
+    out = talk(monkeypatch, capsys, folder, ("the teacher is in the old library " * 3 + "\n") * 9)
+    assert "oldest turns no longer fit" in out
+
+
+def test_a_question_larger_than_the_context_is_refused(monkeypatch, capsys, folder):
+    with pytest.raises(UserError, match="longer than the model's context"):
+        talk(monkeypatch, capsys, folder, "字" * 300 + "\n")
+
+
+def test_json_lines_for_scripts(monkeypatch, capsys, folder):
+    console.set_mode(json_lines=True)
+    try:
+        out = talk(monkeypatch, capsys, folder, "hello\n")
+    finally:
+        console.set_mode()
+    assert out.startswith('{"event": "reply", "text": ')
+
+
+def test_a_model_without_a_tokenizer_cannot_chat(tmp_path):
+    bare = tiny.folder(tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match="cannot chat"):
+        chat.run(bare)
+
+
+def test_serve_says_where_it_is(monkeypatch, capsys, folder):
+    listened = []
+
+    def stop(app, listening):
+        listened.append(listening.getsockname())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("danlu.serve.server.run", stop)
+    serve.run(folder, port=0, length=100)
+    out = capsys.readouterr().out
+    assert f"http://127.0.0.1:{listened[0][1]}/v1" in out
+    assert "100 tokens of the model's 256" in out
+    assert out.endswith("stopped\n")
+
+
+def test_key_files(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("# mine\n\nabcdefghijklmnop1\n  abcdefghijklmnop2  \n", encoding="utf-8")
+    assert serve.read_keys(path) == ["abcdefghijklmnop1", "abcdefghijklmnop2"]
+    path.write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(UserError, match="holds no key"):
+        serve.read_keys(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        serve.read_keys(tmp_path / "absent")
