@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
@@ -24,7 +25,13 @@ from danlu.tokenizer.chat import ChatTemplate
 from danlu.tokenizer.tokenizer import Tokenizer
 
 MAX_WAITING = 256
-NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+NO_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 """Newer FastAPI would send requests to a collector that the environment names; older ones ignore the setting."""
 
 

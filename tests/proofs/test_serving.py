@@ -1,0 +1,257 @@
+"""Proofs of serving: X7-X10, X12, RS10 and the page's part of RX3, over real HTTP, with the official client.
+
+In: a random model and a scripted one, behind a real server; a sampled reference from `generate`. Out: red where
+concurrency, streaming, parameters, long prompts, addresses or the page do not hold. Does not measure speed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+import torch
+
+from danlu.base.errors import UserError
+from danlu.base.records import Message
+from danlu.infer.generate import generate
+from danlu.infer.sampling import Sampling
+from danlu.serve.auth import KeyRing
+from danlu.serve.server import listen
+from danlu.tokenizer.chat import ChatTemplate
+from tests import tiny
+from tests.proofs.mutant import Mutant
+from tests.serving import NAME, Running, serving
+
+MUTANTS = {
+    "X7": Mutant("src/danlu/infer/scheduler.py", "heappop(self._free_slots)", "self._free_slots[0]"),
+    "X8": Mutant(
+        "src/danlu/serve/stream.py", "        keep = held_back(self._held, self.stop)\n", "        keep = 0\n"
+    ),
+    "X9": Mutant(
+        "src/danlu/infer/engine.py",
+        "seed = fresh_seed() if sampling.seed is None else sampling.seed",
+        "seed = fresh_seed()",
+    ),
+    "X10": Mutant(
+        "src/danlu/serve/endpoints.py",
+        'self._begin(asked, [prompt], "messages"',
+        'self._begin(asked, [prompt[-self.served.length // 2 :]], "messages"',
+    ),
+    "X12": Mutant("src/danlu/commands/serve.py", 'host: str = "127.0.0.1"', 'host: str = "0.0.0.0"'),
+    "RS10": Mutant(
+        "src/danlu/serve/auth.py", "if not keys and not is_loopback(host):", 'if not keys and host == "0.0.0.0":'
+    ),
+    "RX3": Mutant("src/danlu/serve/endpoints.py", "connect-src 'self'", "connect-src *"),
+}
+CHROMIUM = Path("/usr/bin/chromium")
+KEY = "danlu-test-key-0123456789"
+CLIENTS = 64
+REPLIES = [
+    "老师在河边的旧图书馆里。今天天气很好。",
+    "👩‍🚀 says 你好 🙂🙂 — naïve café, 一二三四五",
+    "STOP is near: STO, ST, S, then nothing",
+    "aaaaaaaaaaaabaaaaaaab",
+]
+STOPS = [[], ["STOP"], ["图书馆"], ["🙂🙂"], ["aab"], ["书", "天气"], ["\u200d"], ["zzz", "ab"], ["。今", "馆里。"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as running:
+        yield running
+
+
+def chat(server: Running, text: str, **changes):
+    arguments = {"model": NAME, "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 16}
+    return server.client().chat.completions.create(**{**arguments, **changes})
+
+
+def said(answer) -> str:
+    return answer.choices[0].message.content
+
+
+def prompt_ids(text: str) -> list[int]:
+    return ChatTemplate(tiny.tokenizer()).prompt([Message("user", text)])
+
+
+def reference(text: str, **sampling) -> str:
+    """What `generate`, which knows neither batch nor cache, answers."""
+    tokenizer = tiny.tokenizer()
+    settings = Sampling(**{"temperature": 0, "max_tokens": 16, "stop_ids": tokenizer.stop_ids, **sampling})
+    return tokenizer.decode(generate(tiny.model(), prompt_ids(text), settings, vocabulary_limit=tokenizer.size))
+
+
+def test_X7_parallel_requests_equal_their_serial_outputs():
+    texts = [f"{tiny.LINES[index % 5][: 3 + index]} {index}" for index in range(CLIENTS)]
+    with serving(slots=8) as server:
+        serial = [said(chat(server, text)) for text in texts]
+        server.engine.log.clear()
+        gate = threading.Barrier(CLIENTS)
+
+        def ask(text: str) -> str:
+            gate.wait()
+            return said(chat(server, text))
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            parallel = list(pool.map(ask, texts))
+        assert parallel == serial
+        assert serial[:8] == [reference(text) for text in texts[:8]]
+        assert len(set(serial)) > CLIENTS // 2  # the answers depend on the questions, so a mix-up would show
+        together = [entry.decoding for entry in server.engine.log]
+        assert max(together) == 8, "the log must show eight sequences in one step"
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+def test_X8_streamed_text_equals_the_whole_and_stop_strings_never_leak(reply):
+    with serving(tiny.Scripted(reply), length=1024) as server:
+        for stop in STOPS:
+            arguments = {"stop": stop, "max_tokens": 200}
+            whole = chat(server, "?", **arguments)
+            chunks = list(chat(server, "?", stream=True, **arguments))
+            streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            found = [at for word in stop if (at := reply.find(word)) >= 0]
+            assert streamed == said(whole)
+            assert not any(word in streamed for word in stop)
+            assert reply.startswith(streamed)
+            assert "\ufffd" not in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason == "stop"
+            if len(found) <= 1:
+                assert streamed == reply[: min(found, default=len(reply))]
+
+
+def test_X9_sampling_parameters_mean_what_openai_says(server):
+    text = "Where is the teacher? 老师在哪里？"
+    greedy = reference(text)
+    assert said(chat(server, text)) == greedy
+    assert said(chat(server, text, temperature=2, top_p=0, seed=1)) == greedy
+    assert said(chat(server, text, temperature=2, seed=1, extra_body={"top_k": 1})) == greedy
+
+    hot = [said(chat(server, text, temperature=1.2, seed=seed)) for seed in (1, 1, 2, 3)]
+    assert hot[0] == hot[1] == reference(text, temperature=1.2, seed=1)
+    assert len(set(hot)) == 3
+    nucleus = said(chat(server, text, temperature=1.2, top_p=0.5, seed=2))
+    assert nucleus == reference(text, temperature=1.2, top_p=0.5, seed=2)
+
+    for count in (1, 5):
+        short = chat(server, text, max_tokens=count)
+        assert short.choices[0].finish_reason == "length"
+        assert short.usage.completion_tokens == count
+        assert short.usage.prompt_tokens == len(prompt_ids(text))
+        assert short.usage.total_tokens == count + len(prompt_ids(text))
+        assert greedy.startswith(said(short).rstrip("\ufffd"))
+    assert chat(server, text, max_tokens=None, max_completion_tokens=7).usage.completion_tokens == 7
+
+    token = tiny.tokenizer().encode("x")[0]
+    assert said(chat(server, text, logit_bias={str(token): 100}, max_tokens=4)) == "xxxx"
+    assert said(chat(server, text, presence_penalty=2, frequency_penalty=2)) == reference(
+        text, presence_penalty=2.0, frequency_penalty=2.0
+    )
+
+
+def test_X9_the_end_of_the_answer_is_a_stop_and_is_not_counted():
+    with serving(tiny.Scripted("你好")) as server:
+        answer = chat(server, "?")
+        assert (said(answer), answer.choices[0].finish_reason) == ("你好", "stop")
+        assert answer.usage.completion_tokens == len(tiny.tokenizer().encode("你好"))
+
+
+def test_X10_an_over_long_prompt_is_refused_with_both_numbers(server):
+    text = "字" * 200
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            chat(server, text, stream=stream)
+        assert caught.value.code == "context_length_exceeded"
+        assert str(len(prompt_ids(text))) in caught.value.message
+        assert "256" in caught.value.message
+    with pytest.raises(openai.BadRequestError, match="256"):
+        server.client().completions.create(model=NAME, prompt=text)
+    # The longest that fits is taken whole, and answered with the one token that is left.
+    ids = [10 + index % 50 for index in range(255)]
+    filled = server.client().completions.create(model=NAME, prompt=ids, max_tokens=50)
+    assert (filled.usage.prompt_tokens, filled.usage.completion_tokens) == (255, 1)
+    assert filled.choices[0].finish_reason == "length"
+
+
+def test_X12_the_default_address_is_loopback_and_a_public_one_without_a_key_is_refused(tmp_path, monkeypatch):
+    from danlu import cli
+    from danlu.commands import serve
+
+    bound = []
+    monkeypatch.setattr("danlu.serve.server.run", lambda app, listening: bound.append(listening.getsockname()[0]))
+    folder = tiny.folder(tmp_path / "tiny")
+    serve.run(folder, port=0)
+    assert bound == ["127.0.0.1"]
+    assert inspect.signature(cli.serve).parameters["host"].default == "127.0.0.1"
+    with pytest.raises(UserError, match="needs an API key"):
+        serve.run(folder, host="0.0.0.0", port=0)
+    keys = tmp_path / "keys"
+    keys.write_text(KEY, encoding="utf-8")
+    serve.run(folder, host="0.0.0.0", port=0, key_file=keys)
+    assert bound == ["127.0.0.1", "0.0.0.0"]
+
+
+def test_RS10_no_key_no_public_bind():
+    for host in ("0.0.0.0", "::", "", "192.0.2.1", "example.org", socket.gethostname()):
+        with pytest.raises(UserError, match="needs an API key"):
+            listen(host, 0, KeyRing([]))
+    listen("127.0.0.1", 0, KeyRing([])).close()
+    listen("localhost", 0, KeyRing([])).close()
+    listen("0.0.0.0", 0, KeyRing([KEY])).close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+def test_RX3_the_chat_page_connects_to_nobody_but_its_server():
+    """A stranger listens on the next port; the page, even when told to, must not reach it."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    reached: list[str] = []
+    with (
+        serving(tiny.Scripted("你好"), length=1024) as server,
+        socket.create_server(("127.0.0.1", 0)) as stranger,
+        sync_api.sync_playwright() as playwright,
+    ):
+        elsewhere = f"http://127.0.0.1:{stranger.getsockname()[1]}/"
+        threading.Thread(target=_accept, args=(stranger, reached), daemon=True).start()
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+        page.fill("#input", "hello")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.assistant .note", timeout=60_000)
+        assert {url.removeprefix(server.url).split("/")[0] for url in asked if not url.startswith("data:")} == {""}
+        for attempt in (
+            "url => fetch(url, {mode: 'no-cors'}).then(() => 'reached', () => 'refused')",
+            "url => new Promise(done => { const i = new Image(); i.onload = i.onerror = () => done(); i.src = url; })",
+            "url => navigator.sendBeacon(url, 'x') ? 'reached' : 'refused'",
+        ):
+            page.evaluate(attempt, elsewhere)
+        page.wait_for_timeout(300)
+        browser.close()
+        assert reached == []
+
+
+def _accept(listening: socket.socket, reached: list[str]) -> None:
+    while True:
+        try:
+            connection, address = listening.accept()
+        except OSError:  # closed: the proof is over
+            return
+        reached.append(str(address))
+        connection.close()
