@@ -52,14 +52,16 @@ def _parts(run_folder: Path) -> dict[str, Artifact]:
 
     A model in the making has no manifest yet; it is shown from its metrics, under an unfinished manifest.
     """
-    parts = {}
+    parts, made_at = {}, {}
     for folder in run_folder.iterdir():
+        made_at[folder.name] = float("inf")
         if artifact.is_finished(folder):
+            made_at[folder.name] = (folder / artifact.MANIFEST).stat().st_mtime
             parts[folder.name] = Artifact(folder, artifact.read_manifest(folder))
         elif (folder / "metrics.jsonl").is_file():
             unfinished = {"kind": "model", "stage": folder.name, "metrics": {}, "seconds": 0.0}
             parts[folder.name] = Artifact(folder, unfinished)
-    return dict(sorted(parts.items(), key=lambda item: item[1].manifest.get("finished_at", "9999")))
+    return {name: parts[name] for name in sorted(parts, key=lambda name: made_at[name])}
 
 
 def _headline(page: Page, parts: Mapping[str, Artifact], seconds: float) -> None:

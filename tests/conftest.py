@@ -1,0 +1,44 @@
+"""Every test session is watched (`tests/audit.py`), and fails where something did what nothing of danlu may do.
+
+In: pytest's own start and end. Out: the watch in this process, in xdist's workers and in Pythons that tests start; at
+the end, red with the list of violations. Holds no fixtures of the rooms; those have conftests of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from tests import audit
+
+AUDITED = str(Path(__file__).parent / "audited")
+
+
+def pytest_configure(config):
+    if audit.LOG not in os.environ:  # xdist's workers get it from their controller
+        handle, path = tempfile.mkstemp(prefix="danlu-audit-", suffix=".log")
+        os.close(handle)
+        os.environ[audit.LOG] = path
+        config.stash_audit_log = path
+        found = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = AUDITED if found is None else os.pathsep.join((AUDITED, found))
+    audit.install()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    path = getattr(session.config, "stash_audit_log", None)
+    if path is not None and os.path.getsize(path) and exitstatus == 0:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    path = getattr(config, "stash_audit_log", None)
+    if path is None:
+        return
+    found = sorted(set(Path(path).read_text(encoding="utf-8").splitlines()))
+    Path(path).unlink()
+    if found:
+        terminalreporter.section("forbidden acts (RX1; see tests/audit.py)", red=True)
+        for line in found:
+            terminalreporter.line(line)

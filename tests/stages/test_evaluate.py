@@ -1,0 +1,91 @@
+"""The evaluate stage on a tiny model and a small corpus: files, numbers, the same cases every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from danlu.base.artifact import Artifact, open_artifact, seal
+from danlu.base.errors import DataError
+from danlu.base.records import Conversation, Document, Message
+from danlu.stages import evaluate
+from tests import tiny
+
+
+def sealed(folder: Path, kind: str) -> Artifact:
+    return seal(folder, kind=kind, stage=kind, version=1, config={}, parents={}, metrics={}, seconds=0.0)
+
+
+def conversation(number: int, split: str) -> Conversation:
+    language, task = ("zh", "en")[number % 2], ("who", "sum")[number % 3 == 0]
+    question = f"{'谁在' if language == 'zh' else 'Who is at '}{number}?"
+    messages = (Message("user", question), Message("assistant", f"Anna {number % 4}"))
+    return Conversation(f"{split}-{number}", messages, "test", language=language, task=task)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> dict[str, Artifact]:
+    root = tmp_path_factory.mktemp("evaluate")
+    corpus = root / "corpus"
+    corpus.mkdir()
+    documents = [Document(f"d{i}", f"Text {i} 河边。" * (1 + i), "test", ("zh", "en")[i % 2]) for i in range(8)]
+    (corpus / "test.jsonl").write_text("".join(json.dumps(one.to_dict()) + "\n" for one in documents))
+    for split, count in (("train", 40), ("test", 24)):
+        records = [conversation(number, split) for number in range(count)]
+        unasked = Conversation("unasked", (Message("user", "hello"),), "test", language="zh", task="who")
+        text = "".join(json.dumps(one.to_dict()) + "\n" for one in [*records, unasked])
+        (corpus / f"conversations-{split}.jsonl").write_text(text)
+    return {"model": sealed(tiny.folder(root / "model"), "model"), "corpus": sealed(corpus, "corpus")}
+
+
+def run(inputs, out: Path, **values) -> Artifact:
+    out.mkdir()
+    return evaluate.run(evaluate.Config(max_tokens=4, device="cpu", **values), inputs, out)
+
+
+def test_evaluation_has_every_number_beside_its_baselines(inputs, tmp_path):
+    done = run(inputs, tmp_path / "e", slots=5)
+    assert open_artifact(done.folder, "evaluation").fingerprint == done.fingerprint
+    result = json.loads(done.path("evaluation.json").read_text())
+    assert set(result["language_model"]) == {"zh", "en", "all"}
+    assert result["language_model"]["all"]["documents"] == 8
+    rows = {(row["language"], row["task"]): row for row in result["answers"]}
+    assert set(rows) == {(language, task) for language in ("zh", "en") for task in ("core", "who", "sum")}
+    assert rows["zh", "core"]["n"] == rows["zh", "who"]["n"] == 8
+    assert (
+        set(rows["zh", "who"]["baselines"])
+        == set(result["baselines"])
+        == {
+            "most frequent answer",
+            "n-gram",
+            "nearest question",
+        }
+    )
+    answers = [json.loads(line) for line in done.path("answers.jsonl").read_text().splitlines()]
+    assert len(answers) == 24
+    assert all(set(one["baselines"]) == set(result["baselines"]) for one in answers)
+    share = sum(one["exact_match"] for one in answers if (one["language"], one["task"]) == ("zh", "who")) / 8
+    assert rows["zh", "who"]["exact_match"] == share
+    assert done.metrics["core_exact_match_zh"] == share
+    assert done.metrics["loss_all"] == result["language_model"]["all"]["loss"]
+
+
+def test_limits_take_the_same_cases_every_time(inputs, tmp_path):
+    few = [run(inputs, tmp_path / name, questions=2, documents=1, baselines=False) for name in ("a", "b")]
+    other = run(inputs, tmp_path / "c", questions=2, documents=1, baselines=False, seed=5)
+    texts = [one.path("answers.jsonl").read_bytes() for one in (*few, other)]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+    assert len(texts[0].splitlines()) == 8
+    result = json.loads(few[0].path("evaluation.json").read_text())
+    assert result["language_model"]["all"]["documents"] == 2
+    assert result["baselines"] == []
+
+
+def test_a_model_without_a_tokenizer_is_refused(inputs, tmp_path):
+    bare = tiny.folder(tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match="no tokenizer"):
+        run({**inputs, "model": sealed(bare, "model")}, tmp_path / "e")
