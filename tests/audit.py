@@ -74,6 +74,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "psutil": "facts about the machine",
         "numpy": "facts about the machine",
         "python": "facts about the machine (platform, ctypes)",
+        "openai": "facts about the machine (platform), which its client sends as headers",
     },
     "network": {},
 }
