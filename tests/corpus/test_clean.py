@@ -100,7 +100,8 @@ KEPT_AND_DROPPED = {
     "empty": ("a", " \n\t "),
     "broken_characters": (STORY * 40 + "\ufffd", STORY + "\ufffd"),
     "too_short": ("丹炉在村子的边上", "丹炉 在 村子"),
-    "long_line": ("word " * 100, "x" * 20_001),
+    "long_line": ("word " * 10_000, "word " * 30_001),
+    "long_word": ("word " * 1000 + "长" * 5000, "word " + "x" * 2001),
     "many_symbols": ("| a | b |\n| 1 | 2 | three four five |", "+----+----+\n|====|====|\n+----+----+"),
     "repeated_lines": ("one\ntwo\nthree\none\nfour", "menu item\nmenu item\nmenu item\nmenu item\nend"),
 }

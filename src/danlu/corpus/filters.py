@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LETTER = re.compile(r"[^\W_]")
-SPACE = re.compile(r"\s")
+from danlu.corpus.language import HAN
+
+SIGN = re.compile(r"[^\w\s]|_")
 MOJIBAKE_SAMPLE = 2000
 MOST_FLAWS = 1 / 3
 """Some bytes are lost on the way; genuine text gives a flaw for nearly every character."""
@@ -30,7 +31,8 @@ class Limits:
     """Where the rules draw their lines; `stages.prepare.Filters` explains each, and holds the same defaults."""
 
     min_characters: int = 8
-    max_line_characters: int = 20_000
+    max_line_characters: int = 150_000
+    max_word_characters: int = 2_000
     max_symbol_share: float = 0.6
     max_repeated_line_share: float = 0.5
     max_broken_share: float = 0.002
@@ -45,23 +47,30 @@ def too_short(text: str, limits: Limits) -> str | None:
     """Fewer visible characters than a sentence has."""
     if len(text) >= 4 * limits.min_characters + 64:
         return None
-    visible = len(SPACE.sub("", text))
+    visible = sum(map(len, text.split()))
     return f"{visible} characters" if visible < limits.min_characters else None
 
 
 def long_line(text: str, limits: Limits) -> str | None:
-    """A line that no person wrote: encoded data, minified code, a table without line ends."""
+    """A line longer than an encyclopaedia's article: minified code, a table without line ends."""
     if len(text) <= limits.max_line_characters:
         return None
     longest = max(map(len, text.split("\n")))
     return f"a line of {longest:,} characters" if longest > limits.max_line_characters else None
 
 
+def long_word(text: str, limits: Limits) -> str | None:
+    """Encoded data: visible ASCII characters without a space among them."""
+    if len(text) <= limits.max_word_characters:
+        return None
+    found = re.search(rf"[!-~]{{{limits.max_word_characters + 1},}}", text)
+    return f"{len(found[0]):,} characters without a space" if found is not None else None
+
+
 def many_symbols(text: str, limits: Limits) -> str | None:
     """Tables of signs, rulers, drawings: hardly any letters, characters or digits."""
-    letters = len(LETTER.findall(text))
-    visible = len(text) - len(SPACE.findall(text))
-    share = 1 - letters / visible if visible else 0.0
+    visible = sum(map(len, text.split()))
+    share = len(SIGN.findall(text)) / visible if visible else 0.0
     return f"{share:.0%} are signs" if share > limits.max_symbol_share else None
 
 
@@ -107,6 +116,8 @@ def _mended(sample: str, encoding: str) -> str | None:
     flaws = text.count("\ufffd")
     genuine = _beyond_ascii(text) - flaws
     beyond = _beyond_ascii(sample)
+    if encoding == "gb18030" and len(HAN.findall(text)) < genuine / 2:  # what is read as GBK was Chinese
+        return None
     return text if genuine >= max(3, beyond // 4) and flaws <= MOST_FLAWS * genuine else None
 
 
@@ -120,13 +131,14 @@ FILTERS: dict[str, Callable[[str, Limits], str | None]] = {
     "broken_characters": broken_characters,
     "too_short": too_short,
     "long_line": long_line,
+    "long_word": long_word,
     "many_symbols": many_symbols,
     "repeated_lines": repeated_lines,
 }
 RAW_FILTERS = ("mojibake",)
 """These look at the text as it was read: normalising drops control characters, the traces of a wrong decoding."""
 DOCUMENT_FILTERS = tuple(name for name in FILTERS if name not in RAW_FILTERS)
-CONVERSATION_FILTERS = ("empty", "broken_characters", "long_line")
+CONVERSATION_FILTERS = ("empty", "broken_characters", "long_line", "long_word")
 """An answer may be one word, a sum is mostly signs, and turns repeat: the other rules are for documents."""
 
 

@@ -11,7 +11,7 @@ import re
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 ASCII_WORD = re.compile(r"[a-zA-Z]+")
 OTHER_LETTER = re.compile(r"[^\W\d_a-zA-Z\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
-SAMPLE_CHARACTERS = 20_000
+SAMPLE_CHARACTERS = 5_000
 OTHER_SHARE = 0.1
 HAN_A_WORD = 1.5
 """Chinese needs about so many characters for what English says in a word, so both are compared in words."""

@@ -30,6 +30,7 @@ REASONS = {
     "empty": "no text",
     "too_short": "less text than a sentence",
     "long_line": "a line longer than any that people write",
+    "long_word": "encoded data: visible characters without a space",
     "many_symbols": "mostly signs, hardly any letters or digits",
     "repeated_lines": "mostly the same lines again",
     "broken_characters": "bytes that are no characters",

@@ -113,7 +113,10 @@ class Filters(Settings):
     """Where the rules that drop a text draw their lines; the defaults lose hardly any text that a person wrote."""
 
     min_characters: int = Field(default=8, ge=0, description="shorter documents are dropped (spaces not counted)")
-    max_line_characters: Count = Field(default=20_000, ge=1, description="documents with a longer line are dropped")
+    max_line_characters: Count = Field(default=150_000, ge=1, description="documents with a longer line are dropped")
+    max_word_characters: Count = Field(
+        default=2_000, ge=1, description="documents with more ASCII characters in a row are dropped"
+    )
     max_symbol_share: float = Field(default=0.6, ge=0, le=1, description="most signs among visible characters")
     max_repeated_line_share: float = Field(
         default=0.5, ge=0, le=1, description="most characters in lines that came before in the same document"

@@ -1,0 +1,182 @@
+"""The stage that makes a corpus: what it writes, what it refuses, and that equal input gives equal bytes."""
+
+import gzip
+import json
+import random
+
+import pytest
+
+from danlu.base.artifact import fingerprint, open_artifact
+from danlu.base.config import read_settings
+from danlu.base.errors import ConfigError, DataError
+from danlu.corpus.filters import Limits
+from danlu.corpus.writer import FILES
+from danlu.stages import prepare
+
+STORIES = [f"这是第{number}个故事，讲的是一个老人和他的炉子。\nHe lit it {number} times." for number in range(40)]
+TALK = {"messages": [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好，我能帮忙吗？"}]}
+
+
+def config(**values):
+    return read_settings(prepare.Config, values, "test")
+
+
+def make(tmp_path, name="out", **values):
+    out = tmp_path / name
+    out.mkdir(exist_ok=True)
+    return prepare.run(config(**values), {}, out)
+
+
+def fill(folder, names):
+    """Four files of a person's folder, written in the order of `names`."""
+    (folder / "deep").mkdir(parents=True)
+    content = {
+        "deep/a.txt": "\n\n".join(STORIES[:10]).encode("gb18030"),
+        "b.jsonl.gz": gzip.compress(
+            "".join(json.dumps({"text": text}) + "\n" for text in [*STORIES[10:], STORIES[12]]).encode(), mtime=0
+        ),
+        "c.json": json.dumps([TALK, {"title": "no text"}]).encode(),
+        "test/d.txt": b"A story that is kept for the test.",
+    }
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content[name])
+    return content
+
+
+NAMES = ["deep/a.txt", "b.jsonl.gz", "c.json", "test/d.txt"]
+
+
+def read(folder, name):
+    return [json.loads(line) for line in (folder / name).read_bytes().splitlines()]
+
+
+def test_a_folder_becomes_a_corpus(tmp_path):
+    fill(tmp_path / "text", NAMES)
+    made = make(tmp_path, sources=[{"path": str(tmp_path / "text"), "separator": "blank line"}], test_share=0)
+    assert open_artifact(made.folder, "corpus").fingerprint == made.fingerprint
+    documents = [record for name in FILES[:3] for record in read(made.folder, name)]
+    assert sorted(record["text"] for record in documents if record["text"][0] == "这") == sorted(STORIES)
+    assert [record["text"] for record in read(made.folder, "test.jsonl")] == ["A story that is kept for the test."]
+    assert {record["language"] for record in documents} == {"zh", "en"}
+    assert {record["source"] for record in documents} == {"text/deep/a.txt", "text/b.jsonl.gz", "text/test/d.txt"}
+    assert len({record["id"] for record in documents}) == 41
+    assert sum(len(read(made.folder, name)) for name in FILES[3:6]) == 1
+    rejected = {record["reason"]: record for record in read(made.folder, "rejected.jsonl")}
+    assert set(rejected) == {"duplicate", "unknown_shape"}
+    assert rejected["duplicate"]["detail"] == "kept: text/b.jsonl.gz#3"
+    report = json.loads((made.folder / "report.json").read_bytes())
+    assert report["documents"] == {"in": 44, "written": 42, "rejected": 1, "duplicates": 1}
+    assert report["files"]["text/deep/a.txt"]["encoding"] == "gb18030"
+    assert made.metrics["in"] == 44
+
+
+def test_the_order_in_which_files_came_to_lie_there_changes_no_byte(tmp_path):
+    results = []
+    for number in range(3):
+        names = NAMES[:]
+        random.Random(number).shuffle(names)
+        top = tmp_path / str(number)
+        fill(top / "text", names)
+        made = make(top, sources=[{"path": str(top / "text"), "separator": "blank line"}])
+        results.append({name: (made.folder / name).read_bytes() for name in (*FILES, "report.json")})
+    assert results[0] == results[1] == results[2]
+
+
+def test_the_fingerprint_is_known_beforehand_and_follows_the_raw_text(tmp_path):
+    (tmp_path / "a.txt").write_text(STORIES[0])
+    settings = config(sources=str(tmp_path / "a.txt"))
+    before = prepare.source_fingerprint(settings)
+    made = make(tmp_path, sources=str(tmp_path / "a.txt"))
+    dumped = settings.model_dump(mode="json")
+    assert made.fingerprint == fingerprint("prepare", prepare.VERSION, dumped, {"sources": before})
+    assert made.manifest["sources"] == before
+    sources = open_artifact(made.folder / "sources", "sources")
+    assert sources.fingerprint == before
+    assert list(sources.config["files"]) == ["a.txt"]
+    (tmp_path / "a.txt").write_text(STORIES[1])
+    assert prepare.source_fingerprint(settings) != before
+
+
+def test_generators_are_fingerprinted_by_options_and_seed():
+    prints = {
+        prepare.source_fingerprint(config(sources=sources, seed=seed))
+        for sources in ("little-world", [{"little-world": {"stories": 9}}], "python-docs")
+        for seed in (0, 1)
+    }
+    assert len(prints) == 6
+
+
+def test_leavings_of_an_interrupted_run_do_not_matter(tmp_path):
+    (tmp_path / "a.txt").write_text(STORIES[0])
+    clean = make(tmp_path, "clean", sources=str(tmp_path / "a.txt"))
+    out = tmp_path / "out"
+    for name in ("train.jsonl", "rejected.jsonl", "scratch/little-world/x.jsonl", "sources/manifest.json"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("half a li")
+    again = make(tmp_path, sources=str(tmp_path / "a.txt"))
+    for name in FILES:
+        assert (again.folder / name).read_bytes() == (clean.folder / name).read_bytes()
+    assert not (out / "scratch").exists()
+
+
+def test_text_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text(STORIES[0])
+    monkeypatch.setattr(prepare, "_generated", lambda *_: path.write_text(STORIES[1]) * [])
+    with pytest.raises(DataError, match="changed while they were read"):
+        make(tmp_path, sources=str(path))
+
+
+def test_the_little_world_is_cleaned_as_it_was_planted(tmp_path):
+    made = make(tmp_path, sources=[{"little-world": {"stories": 400, "conversations": 60}}], seed=5)
+    report = json.loads((made.folder / "report.json").read_bytes())
+    from danlu.corpus import world
+
+    planted = world.write(tmp_path / "again", seed=5, stories=400, conversations=60)["dirty"]
+    reasons = {name: counts["documents"] for name, counts in report["reasons"].items()}
+    assert reasons == {
+        "duplicate": planted["exact duplicates"],
+        "near_duplicate": planted["near duplicates"],
+        "broken_characters": planted["broken UTF-8 lines"],
+        "empty": planted["empty records"],
+        "long_line": planted["over-long lines"],
+    }
+    assert report["masked"] == {
+        "identity_number": planted["ID numbers"],
+        "phone": planted["phone numbers"],
+        "email": planted["e-mail addresses"],
+    }
+    encodings = [facts["encoding"] for facts in report["files"].values()]
+    assert encodings.count("gb18030") == planted["GBK documents"]
+    assert encodings.count("big5hkscs") == planted["Big5 documents"]
+    assert "<div" not in (made.folder / "train.jsonl").read_text()
+    assert report["sides"]["conversations"]["test"] >= 1
+
+
+def test_nothing_left_to_train_on_is_an_error_with_the_reasons(tmp_path):
+    (tmp_path / "a.txt").write_text("短")
+    with pytest.raises(DataError, match="1 too_short"):
+        make(tmp_path, sources=str(tmp_path / "a.txt"))
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"sources": []},
+        {"sources": [{"path": ""}]},
+        {"sources": [{"little-world": {"stores": 3}}]},
+        {"sources": [{"python-docs": {"max_bytes": "much"}}]},
+        {"sources": "a.txt", "validation_share": 0.5, "test_share": 0.5},
+        {"sources": "a.txt", "filters": {"min_characters": -1}},
+    ],
+)
+def test_settings_that_cannot_be_meant(values):
+    with pytest.raises(ConfigError):
+        config(**values)
+
+
+def test_the_limits_of_the_recipe_and_of_the_rules_agree():
+    assert Limits(**prepare.Filters().model_dump()) == Limits()
