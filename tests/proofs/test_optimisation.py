@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from danlu.base.world import World
-from danlu.shards.batches import IGNORE
+from danlu.shards.files import Encoded, RowSet, RowSetWriter
 from danlu.train import schedules
 from danlu.train.loop import Progress, train, update
 from danlu.train.meters import Speedometer
@@ -23,26 +23,36 @@ from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
 from danlu.train.samples import Samples, to_tensors
 from danlu.train.settings import OptimizerSettings
+from tests import tiny
 from tests.proofs.mutant import Mutant
 from tests.train import material
 
 RELATIVE = 1e-5
-LOOP, OBJECTIVES = "src/danlu/train/loop.py", "src/danlu/train/objectives.py"
-BACKWARD = "(loss.sum / max(1, targets)).backward()"
 
 MUTANTS = {
-    "O1": Mutant(LOOP, BACKWARD, "(loss.sum / max(1, loss.count) / len(batches)).backward()"),
-    "O3": Mutant(LOOP, BACKWARD, "(loss.sum / max(1, targets) / max(1, targets)).backward()"),
+    # The mean of the micro-batches' means, weighted rightly over ranks, so that O2 does not see it.
+    "O1": Mutant(
+        "src/danlu/train/loop.py",
+        "(loss.sum / max(1, targets)).backward()",
+        "(loss.sum / max(1, loss.count) / len(batches) * sum(one.num_targets for one in batches) / targets).backward()",
+    ),
+    "O3": Mutant(
+        "src/danlu/train/loop.py",
+        "(loss.sum / max(1, targets)).backward()",
+        "(loss.sum / max(1, targets) / max(1, targets)).backward()",
+    ),
     "O4": Mutant(
-        LOOP, "return -(-self.total_samples // self.batch_rows)", "return self.total_samples // self.batch_rows"
+        "src/danlu/train/loop.py",
+        "return -(-self.total_samples // self.batch_rows)",
+        "return self.total_samples // self.batch_rows",
     ),
     "O5": Mutant(
-        LOOP,
+        "src/danlu/train/loop.py",
         "        loss_sum += float(loss.sum.detach())\n",
         "        loss_sum += float(loss.sum.detach())\n        clip_gradients(model, plan.clip)\n",
     ),
     "O6": Mutant(
-        LOOP,
+        "src/danlu/train/loop.py",
         "factor(plan.schedule, progress.step, plan.shape)",
         "factor(plan.schedule, progress.step * len(batches), plan.shape)",
     ),
@@ -51,19 +61,25 @@ MUTANTS = {
         'decay = {"hidden": settings.weight_decay, "head": settings.weight_decay}',
         'decay = dict.fromkeys(("hidden", "head", "embedding", "vector"), settings.weight_decay)',
     ),
-    "O16": Mutant(LOOP, "sum(batch.num_tokens for batch in batches)", "sum(batch.ids.numel() for batch in batches)"),
+    "O16": Mutant(
+        "src/danlu/train/loop.py",
+        "sum(batch.num_tokens for batch in batches)",
+        "sum(batch.ids.numel() for batch in batches)",
+    ),
     "O18": Mutant(
         "src/danlu/model/transformer.py",
         "x = checkpoint(block, x, rotary, sight, use_reentrant=False)",
         "x = checkpoint(block, x, rotary, sight, use_reentrant=False, preserve_rng_state=False)",
     ),
+    # Shifted once more where every position is learnt, as in plain text, so that D12 does not see it.
     "D4": Mutant(
         "src/danlu/train/samples.py",
         "flat = batch.targets.reshape(-1)",
-        "flat = np.concatenate([batch.targets[:, 1:], batch.targets[:, :1] * 0 + IGNORE], 1).reshape(-1)",
+        "plain = (batch.targets[:, 0] != IGNORE).all()\n"
+        "    flat = (np.roll(batch.targets, -1, axis=1) if plain else batch.targets).reshape(-1)",
     ),
     "D15": Mutant(
-        OBJECTIVES,
+        "src/danlu/train/objectives.py",
         "return Loss((hidden.float() * 0.0).sum(), 0)",
         "return Loss(functional.cross_entropy(hidden.float()[:0, 0], batch.target_ids[:0]), 0)",
     ),
@@ -131,32 +147,35 @@ def test_O3_the_gradient_norm_does_not_depend_on_how_often_a_micro_batch_is_repe
     assert norms == pytest.approx([norms[0]] * 3, rel=RELATIVE)
 
 
-def test_O4_the_last_smaller_step_is_taken_with_its_own_weight(rows):
-    learner = material.learner(rows, learning_rate=1e-2)
-    plan = material.plan(13, 5, 2, schedule="constant", shape=schedules.Shape(3, 0, 0, 0.0), clip=0.0)
-    reports = list(train(learner, plan, Progress(), material.outside()))
-    assert [len(report.rows) for report in reports] == [5, 5, 3]
-
-    reference = material.learner(rows).model
-    rule = torch.optim.SGD(reference.parameters(), lr=1e-2)
-    sgd = material.learner(rows, optimizer=OptimizerSettings(name="sgd", momentum=0, weight_decay=0))
-    list(train(sgd, plan, Progress(), material.outside()))
-    order = Samples(rows, 0).rows(0, 13)
-    for part in (order[:5], order[5:10], order[10:13]):
-        batch = to_tensors(rows.batch(part), "cpu")
-        logits = reference.head(reference(batch.ids, batch.positions, batch.documents))
-        rule.zero_grad()
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE).backward()
-        rule.step()
-    assert relative_error(dict(sgd.model.named_parameters()), dict(reference.named_parameters())) <= RELATIVE
+@pytest.fixture
+def even_rows(tmp_path):
+    """Rows with equal numbers of targets: how micro-batches are weighed is O1's, not these proofs'."""
+    with RowSetWriter(tmp_path / "even", tiny.tokenizer(), row_length=material.ROW_LENGTH, masked=False) as writer:
+        ids = np.random.default_rng(0).integers(8, material.VOCABULARY, size=10 * material.ROW_LENGTH)
+        writer.add(Encoded([str(row) for row in range(10)], np.full(10, material.ROW_LENGTH), ids))
+    return RowSet.open(tmp_path / "even")
 
 
-def test_O5_the_norm_of_the_summed_gradient_is_clipped_once(rows):
-    whole, _ = one_update(rows, 8, 8)
+def test_O4_the_last_partial_window_is_stepped_with_its_own_weight(even_rows):
+    weights = []
+    for micro_batch_rows in (2, 4):  # windows of two micro-batches, the last of one; against whole batches
+        rule = OptimizerSettings(name="sgd", momentum=0, weight_decay=0)
+        learner = material.learner(even_rows, optimizer=rule, learning_rate=0.1)
+        shape = schedules.Shape(3, 0, 0, 0.0)
+        plan = material.plan(10, 4, micro_batch_rows, schedule="constant", shape=shape, clip=0.0)
+        reports = list(train(learner, plan, Progress(), material.outside()))
+        assert [len(report.rows) for report in reports] == [4, 4, 2]
+        assert sorted(np.concatenate([report.rows for report in reports]).tolist()) == list(range(10))
+        weights.append(dict(learner.model.named_parameters()))
+    assert relative_error(weights[0], weights[1]) <= RELATIVE
+
+
+def test_O5_the_norm_of_the_summed_gradient_is_clipped_once(even_rows):
+    whole, _ = one_update(even_rows, 8, 8)
     wanted = gradients(whole)
     norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in wanted.values()))
     limit = norm / 50
-    clipped, report = one_update(rows, 8, 2, clip=limit)
+    clipped, report = one_update(even_rows, 8, 2, clip=limit)
     assert report.gradient_norm == pytest.approx(norm, rel=RELATIVE)
     scaled = {name: gradient * (limit / norm) for name, gradient in wanted.items()}
     assert relative_error(gradients(clipped), scaled) <= 2 * RELATIVE
@@ -235,9 +254,6 @@ def test_O18_recomputed_activations_give_the_same_gradients_with_dropout(rows):
 
 
 def test_D4_the_model_predicts_the_next_token_and_not_this_one_or_the_one_after(tmp_path):
-    from danlu.shards.files import Encoded, RowSet, RowSetWriter
-    from tests import tiny
-
     sequence = np.array([9, 40, 17, 62, 9, 33, 80, 17, 51, 9, 71, 26, 88, 12, 40, 95])
     with RowSetWriter(tmp_path / "rows", tiny.tokenizer(), row_length=16, masked=False) as writer:
         writer.add(Encoded(["one"], np.array([16]), sequence))
@@ -254,9 +270,6 @@ def test_D4_the_model_predicts_the_next_token_and_not_this_one_or_the_one_after(
 
 
 def test_D4_hand_computed_loss_of_four_tokens(tmp_path):
-    from danlu.shards.files import Encoded, RowSet, RowSetWriter
-    from tests import tiny
-
     with RowSetWriter(tmp_path / "rows", tiny.tokenizer(), row_length=8, masked=False) as writer:
         writer.add(Encoded(["one"], np.array([4]), np.array([2, 0, 1, 2])))
     batch = to_tensors(RowSet.open(tmp_path / "rows").batch(np.array([0])), "cpu")

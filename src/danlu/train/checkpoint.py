@@ -74,7 +74,8 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Write a safetensors file tensor by tensor, hashing what goes out: a save needs no second copy in memory."""
     header: dict[str, Any] = {}
     offset = 0
-    for name, tensor in tensors.items():
+    ordered = sorted(tensors.items())  # equal tensors give equal bytes, whatever the order they came in
+    for name, tensor in ordered:
         header[name] = {
             "dtype": DTYPE_NAMES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -86,7 +87,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     with path.open("wb") as file:
         hashed = _Hashed(file)
         hashed.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
+        for _, tensor in ordered:
             hashed.write(_bytes(tensor))
     return {"bytes": hashed.count, "sha256": hashed.sha.hexdigest()}
 
@@ -151,8 +152,8 @@ def prune(folder: Path, keep: int, best_step: int | None) -> None:
         if step != best_step:
             hidden = folder / f".{folder_name(step)}.removed"
             os.rename(folder / folder_name(step), hidden)
+            sync_folder(folder)  # the new name is on the disk before the first file goes
             shutil.rmtree(hidden)
-    sync_folder(folder)
 
 
 def sweep(folder: Path) -> None:
