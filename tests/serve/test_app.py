@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-import torch
 
 from danlu.infer.engine import Engine
 from danlu.infer.generate import generate
@@ -24,14 +23,6 @@ HELLO = [{"role": "user", "content": "你好, where is the teacher?"}]
 PATIENCE_SECONDS = 30
 CALL = '<tool_call>\n{"name": "f", "arguments": {"place": "河边"}}\n</tool_call>'
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

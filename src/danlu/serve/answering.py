@@ -52,13 +52,19 @@ SILENCE = Piece(-1)
 
 
 class Choice:
-    """One answer: ids in, pieces out. `reads_chat` separates reasoning and calls; else all text is content."""
+    """One answer: ids in, pieces out. `reads_chat` separates reasoning and calls; else all text is content.
 
-    def __init__(self, index: int, tokenizer: Tokenizer, stop: Sequence[str], *, reads_chat: bool, tools: bool):
+    `last` is the prompt's last id: with some foreign tokenizers a first space belongs to the text unless it begins one.
+    """
+
+    def __init__(
+        self, index: int, tokenizer: Tokenizer, last: int, stop: Sequence[str], *, reads_chat: bool, tools: bool
+    ):
         self.index = index
         self.num_tokens = self.num_reasoning_tokens = 0
         self.finish_reason: str | None = None
         self._decoder, self._stop = tokenizer.stream(), StopStrings(stop)
+        self._decoder.push(last)
         self._router = Router(tools=tools) if reads_chat else None
         self._held: list[TokenProbability] = []
         self._has_calls = False
@@ -205,5 +211,8 @@ def begin(
         for prompt, one in zip(prompts, sampling, strict=True)
         for copy in range(copies)
     ]
-    choices = [Choice(index, tokenizer, stop, reads_chat=reads_chat, tools=tools) for index in range(len(requests))]
+    choices = [
+        Choice(index, tokenizer, request.prompt[-1], stop, reads_chat=reads_chat, tools=tools)
+        for index, request in enumerate(requests)
+    ]
     return Answers(runner, choices, requests)
