@@ -71,7 +71,8 @@ def ask_transformers(
     work.mkdir()
     save_file(prompts, work / "prompts.safetensors")
     command = [sys.executable, "-c", FRESH_PROCESS, str(folder), str(work), str(NEW_TOKENS)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     return load_file(work / "logits.safetensors"), json.loads((work / "answer.json").read_text())
 
 
