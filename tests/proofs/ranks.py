@@ -1,0 +1,208 @@
+"""Several ranks on one machine: a warm process forks them, joins them with gloo, and collects what they found.
+
+In: a scenario's name, a folder, a number of ranks. Out: what each rank returned. Run by `test_ranks` as a process of
+its own (`python -m tests.proofs.ranks FOLDER`), because a fork wants a process without threads. A scenario that hangs
+is ended after `PATIENCE_SECONDS` and reported as such, so that the others can still be judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from danlu.base import console
+from danlu.base.world import World
+from danlu.parallel.collectives import barrier, joined
+from danlu.parallel.device import discover
+from danlu.train.interrupts import Interrupted
+from danlu.train.loop import Progress, train, update
+from danlu.train.objectives import next_token
+from danlu.train.run import Run, carry_through
+from danlu.train.settings import CheckpointSettings, OptimizerSettings
+from danlu.train.validation import Validation
+from tests.train import material
+
+PATIENCE_SECONDS = 60
+Scenario = Callable[[Path, World], Any]
+
+
+def rows_at(folder: Path) -> Any:
+    """The rows that the parent wrote for all scenarios; their targets differ in number."""
+    return material.RowSet.open(folder / "rows")
+
+
+def weights_hash(learner: Any) -> str:
+    """SHA-256 of all weights' bytes."""
+    return hashlib.sha256(
+        b"".join(weight.detach().numpy().tobytes() for weight in learner.model.parameters())
+    ).hexdigest()
+
+
+def gradient(folder: Path, world: World) -> Any:
+    """The gradient of one step of eight rows, as norms and projections of every tensor, and the mean loss."""
+    learner = material.learner(rows_at(folder), world=world)
+    report = update(learner, material.plan(8, 8, 8 // world.size, clip=0.0), Progress(), lambda: 0.0)
+    torch.manual_seed(0)
+    found = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
+    return {
+        "loss": report.loss,
+        "gradient": {name: (value.flatten() @ torch.randn(value.numel())).item() for name, value in found.items()},
+        "norm": {name: value.norm().item() for name, value in found.items()},
+    }
+
+
+def trained(folder: Path, world: World, samples: int, batch_rows: int) -> Any:
+    """Train on a prime number of rows; the last step has fewer rows than there are ranks."""
+    learner = material.learner(rows_at(folder), world=world, dropout=0.1)
+    progress = Progress()
+    reports = list(train(learner, material.plan(samples, batch_rows, 2), progress, material.outside()))
+    return {
+        "steps": [len(report.rows) for report in reports],
+        "weights": weights_hash(learner),
+        "order": progress.order_hash,
+    }
+
+
+def validation(folder: Path, world: World) -> Any:
+    """Validation loss for several sizes of batch, of rows whose targets differ in number."""
+    model = material.learner(rows_at(folder), world=world).model
+    lengths = [1] * material.VOCABULARY
+    return [
+        Validation(rows_at(folder), next_token, size, 11, lengths).measure(model, world)["loss"] for size in (1, 3, 11)
+    ]
+
+
+def consumed(folder: Path, world: World, first: int, last: int) -> Any:
+    """Which rows this rank trains on in steps `first` to `last` of a run that other numbers of ranks share."""
+    learner = material.learner(rows_at(folder), world=world)
+    progress, seen = Progress(step=first), []
+    real = learner.samples.micro_batches
+
+    def micro_batches(rows: np.ndarray, *rest: Any) -> Any:
+        seen.append(rows.tolist())
+        return real(rows, *rest)
+
+    learner.samples.micro_batches = micro_batches  # type: ignore[method-assign]
+    plan = material.plan(45, 4, 2)
+    for _ in train(learner, plan, progress, material.outside()):
+        if progress.step == last:
+            break
+    return seen
+
+
+def resumed(folder: Path, world: World, out: str, stop_after: int | None) -> Any:
+    """Two ranks train in `out`; where `stop_after` is given, the second rank asks to stop after that step."""
+    learner = material.learner(rows_at(folder), world=world, optimizer=OptimizerSettings(name="muon"), dropout=0.1)
+    real = learner.samples.rows
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        if stop_after is not None and world.rank == 1 and start // 4 == stop_after - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(start, stop)
+
+    learner.samples.rows = rows  # type: ignore[method-assign]
+    (folder / out).mkdir(exist_ok=True)
+    plan = material.plan(26, 4, 1, save_every=2)
+    keep = CheckpointSettings(finish="last")
+    check = Validation(rows_at(folder), next_token, 4, 5, [1] * material.VOCABULARY)
+    try:
+        carry_through(Run(folder / out, learner, plan, check, keep, lambda: [], peak_flops=1e9))
+    except Interrupted:
+        return "interrupted"
+    finally:
+        barrier(world)
+    return [
+        weights_hash(learner),
+        sorted(path.name for path in (folder / out / "checkpoints").iterdir()),
+    ]
+
+
+SCENARIOS: list[tuple[str, int, Scenario]] = [
+    *((f"gradient {size}", size, gradient) for size in (1, 2, 4)),
+    *((f"prime {size}", size, lambda f, w: trained(f, w, 13, 4)) for size in (2, 3, 4)),
+    *((f"validation {size}", size, validation) for size in (1, 2, 3)),
+    ("consumed 1 0", 1, lambda f, w: consumed(f, w, 0, 12)),
+    ("consumed 4 0", 4, lambda f, w: consumed(f, w, 0, 4)),
+    ("consumed 2 4", 2, lambda f, w: consumed(f, w, 4, 8)),
+    ("consumed 3 8", 3, lambda f, w: consumed(f, w, 8, 12)),
+    ("whole", 2, lambda f, w: resumed(f, w, "whole", None)),
+    ("stopped", 2, lambda f, w: resumed(f, w, "halves", 3)),
+    ("resumed", 2, lambda f, w: resumed(f, w, "halves", None)),
+]
+
+
+def play(folder: Path, name: str, size: int, scenario: Scenario) -> list[Any] | str:
+    """What the ranks of one scenario returned, in their order; a sentence where they failed or hung."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in range(size):
+        pid = os.fork()
+        if pid == 0:
+            _be_rank(folder, name, scenario, rank, size, port)
+        children.append(pid)
+    codes = _collect(children)
+    if any(codes):
+        return f"exit codes {codes}"
+    return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(size)]
+
+
+def _be_rank(folder: Path, name: str, scenario: Scenario, rank: int, size: int, port: int) -> None:
+    """What a forked rank does; never returns."""
+    try:
+        torch.set_num_threads(1)
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        with joined(discover("cpu", "float32")) as world:
+            assert (world.rank, world.size) == (rank, size)
+            found = scenario(folder, world)
+        (folder / f"{name}-{rank}.json").write_text(json.dumps(found))
+    except BaseException as error:
+        sys.stderr.write(f"{name}, rank {rank}: {type(error).__name__}: {error}\n")
+        os._exit(1)
+    os._exit(0)
+
+
+def _collect(children: list[int]) -> list[int]:
+    """Exit codes of all; those that outlast the patience, or a rank that failed, are killed."""
+    codes: dict[int, int] = {}
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while len(codes) < len(children):
+        for pid in children:
+            if pid not in codes:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+        if time.monotonic() > ends_at or any(codes.values()):
+            for pid in children:
+                if pid not in codes:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    codes[pid] = -9
+        time.sleep(0.002)
+    return [codes[pid] for pid in children]
+
+
+def main(folder: Path) -> None:
+    console.set_mode(quiet=True)
+    torch.set_num_threads(1)
+    rows = material.row_set(folder / "rows", documents=60, learnt_share=0.5)
+    next(train(material.learner(rows), material.plan(2, 2), Progress(), material.outside()))  # paid once, not per fork
+    result = {name: play(folder, name, size, scenario) for name, size, scenario in SCENARIOS}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
