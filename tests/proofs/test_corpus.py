@@ -28,10 +28,10 @@ MUTANTS = {
         '            if not line.strip().startswith(b"{"):\n',
     ),
     "D20": Mutant(
-        "src/danlu/corpus/streams.py",
-        "            for piece in chunk.splitlines(keepends=True):  # of bytes: only \\n, \\r and \\r\\n\n",
-        '            for piece in [part.encode("utf-8", "surrogateescape") for part in '
-        'chunk.decode("utf-8", "surrogateescape").splitlines(keepends=True)]:\n',
+        "src/danlu/corpus/readers.py",
+        "        for line, size in lines(self._utf8()):\n",
+        '        pieces = b"".join(self._utf8()).decode("utf-8", "replace").splitlines(keepends=True)\n'
+        "        for line, size in ((piece.encode(), len(piece.encode())) for piece in pieces):\n",
     ),
 }
 
