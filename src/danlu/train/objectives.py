@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from danlu.train.samples import TensorBatch
 
-CHUNK_LOGITS = 2**23
-"""Logits that exist at once: 32 MiB in fp32. Above, chunks are recomputed in the backward pass, not kept."""
+CHUNK_LOGITS = 2**25
+"""Logits that exist at once: 128 MiB in fp32. Above, chunks are recomputed in the backward pass, not kept."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from danlu.base.errors import ConfigError
+from danlu.base.world import World
+from danlu.parallel import device
+from danlu.parallel.collectives import barrier, from_first, joined, sum_gradients, sum_over_ranks
+from danlu.parallel.peak import matmul_peak
+from danlu.parallel.place import choose_compile, place
+from tests.train import material
+
+
+def test_a_single_process_needs_no_environment(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    world = device.discover("cpu", "float32")
+    assert (world.rank, world.size, world.device, world.dtype) == (0, 1, "cpu", "float32")
+    assert "asked for" in world.reason
+
+
+def test_torchruns_environment_is_read(monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    world = device.discover("cpu", "float32")
+    assert (world.rank, world.size, world.local_rank, world.is_first) == (3, 4, 1, False)
+    monkeypatch.setenv("RANK", "three")
+    with pytest.raises(ConfigError, match="RANK"):
+        device.discover()
+
+
+@pytest.mark.parametrize(("flags", "wanted"), [("fma avx512_bf16 avx2", "bfloat16"), ("fma avx2", "float32")])
+def test_bf16_where_the_processor_has_it(monkeypatch, tmp_path, flags, wanted):
+    description = tmp_path / "cpuinfo"
+    description.write_text(f"flags\t: {flags}\n")
+    monkeypatch.setattr(device, "Path", lambda _: description)
+    world = device.discover("cpu", "auto")
+    assert world.dtype == wanted
+    assert ("avx512_bf16" in world.reason) == (wanted == "bfloat16")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("tpu", "auto"), ("cpu", "float8")])
+def test_what_is_not_here_is_refused_by_name(name, dtype):
+    with pytest.raises(ConfigError, match=f"{name if dtype == 'auto' else dtype}"):
+        device.discover(name, dtype)
+
+
+def test_threads_are_set_and_their_reason_said():
+    before = torch.get_num_threads()
+    assert device.set_threads(1) == (1, "asked for")
+    assert device.set_threads(before)[0] == before
+    assert device.set_threads(None)[0] == before
+    assert device.describe(World())["threads"] == before
+
+
+def test_one_rank_is_told_what_it_said():
+    world, values = World(), torch.ones(2)
+    with joined(world) as same:
+        assert same is world
+        assert sum_over_ranks(3, world) == 3
+        assert sum_over_ranks(values, world) is values
+        assert from_first(2.5, world) == 2.5
+        barrier(world)
+        parameter = torch.nn.Parameter(values)
+        sum_gradients([parameter], world)
+        assert parameter.grad is None
+
+
+def test_place_sets_the_dtype_and_keeps_the_weights_fp32():
+    model = place(material.model(), World(dtype="bfloat16"))
+    assert model.compute_dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_compile_says_why():
+    model = material.model()
+    assert choose_compile("off", model, World()) == (False, "switched off")
+    chosen, reason = choose_compile("auto", model, World())
+    assert not chosen
+    assert "parameters" in reason
+
+
+def test_compile_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setattr("danlu.parallel.place.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match="C\\+\\+ compiler"):
+        choose_compile("on", material.model(), World())
+
+
+def test_the_peak_is_the_best_of_several_products():
+    ticks = iter([0.0, 0.0, 2.0, 2.0, 2.5, 2.5, 9.0, 9.0, 9.0])
+    peak = matmul_peak(World(), seconds=3.0, clock=lambda: next(ticks))
+    assert peak > 0
+
+
+def test_only_the_module_of_collectives_speaks_to_other_ranks():
+    source = Path(device.__file__).parents[1]
+    users = {path.name for path in source.rglob("*.py") if "torch.distributed as" in path.read_text("utf-8")}
+    assert users == {"collectives.py"}

@@ -1,0 +1,199 @@
+"""The stages `pretrain` and `finetune`: from rows to model folders; stopped and continued; told in the diary."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from danlu import convert
+from danlu.base import console
+from danlu.base.artifact import Artifact, open_artifact
+from danlu.base.config import read_settings
+from danlu.base.errors import ArtifactError, ConfigError
+from danlu.shards.files import RowSet
+from danlu.stages import finetune, pretrain, shard, tokenizer
+from danlu.train import speed
+from danlu.train.interrupts import Interrupted
+from danlu.train.loop import Progress
+from tests.small import random_conversations, random_documents, write_corpus
+
+SHAPE = {"width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "head_width": 16, "mlp_width": 64, "context_length": 128}
+QUICK = {
+    "parallel": {"threads": 1, "dtype": "float32"},
+    "watch": {"evaluate_every": 4, "validation_rows": 8, "sample_tokens": 6},
+    "checkpoints": {"save_every": 4},
+}
+PRETRAIN = {"model": {**SHAPE, "dropout": 0.1}, "tokens": 5000, "batch_rows": 4, "learning_rate": 5e-3, **QUICK}
+FINETUNE = {"epochs": 3, "batch_rows": 4, "questions": 2, **QUICK}
+METRICS = {"train/loss", "train/grad_norm", "train/lr", "train/tokens", "train/tok_per_sec", "train/mfu"}
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def made(stage, folder, inputs: dict[str, Artifact], **settings) -> Artifact:
+    folder.mkdir(exist_ok=True)
+    return stage.run(read_settings(stage.Config, settings, "a test"), inputs, folder)
+
+
+def lines(folder, name):
+    return [json.loads(line) for line in (folder / name).read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("training")
+    documents, conversations = random_documents(80, longest=300), random_conversations(40)
+    corpus = write_corpus(
+        folder / "corpus",
+        {"train": documents[:70], "validation": documents[70:]},
+        {"train": conversations[:30], "validation": conversations[30:]},
+    )
+    words = made(tokenizer, folder / "tokenizer", {"corpus": corpus}, vocabulary_size=400)
+    rows = made(
+        shard, folder / "shards", {"corpus": corpus, "tokenizer": words}, row_length=128, max_rejected_share=1.0
+    )
+    return {"tokenizer": words, "shards": rows}
+
+
+@pytest.fixture(scope="module")
+def pretrained(inputs, tmp_path_factory) -> Artifact:
+    return made(pretrain, tmp_path_factory.mktemp("pretrain") / "out", inputs, **PRETRAIN)
+
+
+def test_pretrain_makes_a_complete_model_folder(pretrained, inputs):
+    artifact = open_artifact(pretrained.folder, "model")
+    loaded = convert.load(artifact.folder)
+    assert loaded.tokenizer.size == 400
+    assert loaded.config.vocabulary_size == 448, "rounded up to a multiple of 64"
+    assert loaded.config.width == 32
+    assert {"metrics.jsonl", "samples.jsonl", "plan.json", "README.md"} <= set(artifact.manifest["files"])
+    assert artifact.metrics["steps"] == lines(artifact.folder, "metrics.jsonl")[-1]["step"]
+    assert artifact.manifest["machine"]["threads"] == 1
+
+
+def test_the_diary_tells_every_step_and_every_look(pretrained):
+    metrics = lines(pretrained.folder, "metrics.jsonl")
+    steps = [line["step"] for line in metrics]
+    assert steps == list(range(1, len(steps) + 1))
+    assert all(line.keys() >= METRICS for line in metrics)
+    looks = [line["step"] for line in metrics if "val/loss" in line]
+    assert looks == sorted({*range(4, len(steps) + 1, 4), len(steps)})
+    assert all("val/bpb" in line for line in metrics if "val/loss" in line)
+    samples = lines(pretrained.folder, "samples.jsonl")
+    assert list(dict.fromkeys(line["step"] for line in samples)) == [0, *looks], "from noise to sense"
+    assert metrics[-1]["train/loss"] < metrics[0]["train/loss"]
+    assert sum(line["train/tokens"] for line in metrics) == pretrained.metrics["tokens"]
+
+
+def test_the_finished_model_has_the_best_weights_by_validation(pretrained):
+    looks = {line["step"]: line["val/loss"] for line in lines(pretrained.folder, "metrics.jsonl") if "val/loss" in line}
+    assert pretrained.metrics["used_step"] == min(looks, key=looks.__getitem__)
+    assert pretrained.metrics["validation_loss"] == pytest.approx(min(looks.values()), rel=1e-6)
+
+
+def test_a_finished_run_is_not_trained_again(pretrained, inputs, monkeypatch):
+    said = []
+    monkeypatch.setattr(console, "say", lambda text="", **_: said.append(text))
+    before = (pretrained.folder / "model.safetensors").read_bytes()
+    again = made(pretrain, pretrained.folder, inputs, **PRETRAIN)
+    assert any("nothing to train" in text for text in said)
+    assert (again.folder / "model.safetensors").read_bytes() == before
+    assert again.fingerprint == pretrained.fingerprint
+
+
+def test_a_run_that_was_stopped_ends_where_the_undisturbed_one_does(pretrained, inputs, tmp_path, monkeypatch):
+    count_order = Progress.count_order
+
+    def stop_at_the_sixth(self, rows):
+        count_order(self, rows)
+        if self.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "count_order", stop_at_the_sixth)
+        with pytest.raises(Interrupted, match="after step 6") as caught:
+            made(pretrain, tmp_path / "out", inputs, **PRETRAIN)
+    assert caught.value.exit_code == 130
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    continued = made(pretrain, tmp_path / "out", inputs, **PRETRAIN)
+    for name in ("model.safetensors", "config.json", "samples.jsonl"):
+        assert (continued.folder / name).read_bytes() == (pretrained.folder / name).read_bytes(), name
+    assert continued.manifest["order_hash"] == pretrained.manifest["order_hash"]
+
+
+def test_a_checkpoint_of_another_plan_is_refused(pretrained, inputs, tmp_path):
+    with pytest.raises(ArtifactError, match="another plan"):
+        made(pretrain, pretrained.folder, inputs, **{**PRETRAIN, "batch_rows": 5})
+
+
+def test_minutes_are_measured_once(inputs, tmp_path, monkeypatch):
+    measured = []
+
+    def measure(step, seconds, **_):
+        step()
+        measured.append(seconds)
+        return 1000.0
+
+    monkeypatch.setattr(speed, "measure", measure)
+    settings = {key: value for key, value in PRETRAIN.items() if key != "tokens"} | {"minutes": 0.05}
+    first = made(pretrain, tmp_path / "out", inputs, **settings)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    rows = RowSet.open(inputs["shards"].folder / "pretrain-train")
+    assert plan["total_samples"] == round(0.05 * 60 * 0.9 * 1000.0 / (rows.num_tokens / rows.num_rows))
+    made(pretrain, tmp_path / "out", inputs, **settings)
+    assert measured == [speed.MEASURED_SECONDS]
+
+    fixed = made(pretrain, tmp_path / "fixed", inputs, **{**PRETRAIN, "tokens": first.metrics["tokens"]})
+    assert (fixed.folder / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes(), (
+        "measuring left no trace in the weights"
+    )
+
+
+def test_finetune_teaches_and_shows_before_and_after(pretrained, inputs, tmp_path, monkeypatch):
+    tables = []
+    monkeypatch.setattr(console, "table", lambda columns, rows, **_: tables.append((columns, list(rows))))
+    tuned = made(finetune, tmp_path / "out", {**inputs, "model": pretrained}, **FINETUNE)
+    loaded = convert.load(tuned.folder)
+    assert loaded.template is not None
+    losses = [line["val/loss"] for line in lines(tuned.folder, "metrics.jsonl") if "val/loss" in line]
+    assert min(losses) == pytest.approx(tuned.metrics["validation_loss"], rel=1e-6)
+    ((columns, rows),) = tables
+    assert columns == ("question", "before", "after", "wanted")
+    samples = lines(tuned.folder, "samples.jsonl")
+    assert samples[0]["step"] == 0
+    assert len(rows) == len({line["prompt"] for line in samples}) > 0
+    assert not torch.equal(loaded.model.embedding.weight, convert.load(pretrained.folder).model.embedding.weight), (
+        "something was learnt"
+    )
+
+
+def test_finetune_trains_on_the_assistants_words_only(pretrained, inputs, tmp_path):
+    tuned = made(finetune, tmp_path / "out", {**inputs, "model": pretrained}, **FINETUNE)
+    rows = RowSet.open(inputs["shards"].folder / "chat-train")
+    told = sum(line["train/targets"] for line in lines(tuned.folder, "metrics.jsonl"))
+    assert told == 3 * rows.num_targets < 3 * rows.num_tokens
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": "tny"}, "did you mean 'tiny'"),
+        ({"model": {"widht": 3}}, "did you mean 'width'"),
+        ({"model": {"heads": 3, "kv_heads": 2}}, "multiple of kv_heads"),
+        ({"tokens": "1M", "minutes": 3}, "one of tokens, epochs, minutes"),
+        ({"optimizer": {"name": "adamm"}}, "adamw"),
+        ({"learning_rte": 1}, "did you mean 'learning_rate'"),
+    ],
+)
+def test_what_cannot_be_meant_is_found_when_the_recipe_is_read(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        read_settings(pretrain.Config, settings, "a recipe")
