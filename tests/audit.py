@@ -30,6 +30,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "exec": {
         "interpreter": "python -c",
+        "python": "what python -c was given, as xdist starts its workers",
         "dataclasses": "methods of a class, from its annotations",
         "collections": "namedtuple",
         "enum": "methods of an enumeration",
@@ -145,7 +146,8 @@ def judge(event: str, arguments: tuple, frame) -> str | None:
     allowed = ALLOWED[kind]
     if who in allowed or who.split(".")[0] in allowed:
         return None
-    return f"{who} {what}"
+    where = f" ({frame.f_code.co_filename}, {frame.f_code.co_name})" if who == "python" and frame is not None else ""
+    return f"{who}{where} {what}"
 
 
 def _hook(event: str, arguments: tuple) -> None:
