@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Conversation, Document, Message, ToolCall
@@ -46,6 +46,7 @@ def test_a_text_about_tags_keeps_them():
     assert normalise(text) == text.rstrip()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalised_text_can_be_written_and_is_in_one_form(text):
     clean = normalise(text)
@@ -55,6 +56,7 @@ def test_normalised_text_can_be_written_and_is_in_one_form(text):
     assert "\0" not in clean
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="a国e\u0301 \t\n\r\u3000\u00a0\u200b\u200d<&;\ufeff\x07\u2028", max_size=30))
 def test_the_glance_that_saves_work_changes_nothing(text):
     slow = text
@@ -63,6 +65,7 @@ def test_the_glance_that_saves_work_changes_nothing(text):
     assert normalise(text) == slow
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="a国e\u0301 \t\n\r\u3000\u00a0\u200b\u200d\ufeff\x07\u2028b", max_size=30))
 def test_normalising_twice_is_normalising_once(text):
     assert normalise(normalise(text)) == normalise(text)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Conversation, Document, Message, ToolCall
@@ -68,6 +68,7 @@ def test_an_id_that_comes_twice_gets_its_place():
     assert len(set(names)) == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "a@x", "a@x@x", "b"]), max_size=12))
 def test_ids_never_meet(names):
     seen = Seen()

@@ -1,7 +1,7 @@
 """Every shape of record that the field uses becomes ours, and nothing else makes it fall over."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Conversation, Document, Message, ToolCall
@@ -135,6 +135,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_no_value_makes_it_fall_over(value):
     try:

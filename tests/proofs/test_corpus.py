@@ -79,7 +79,7 @@ def written(out: Path) -> list[dict]:
     return [json.loads(line) for name in names for line in (out / name).read_bytes().splitlines()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(RECORDS, max_size=12), st.sampled_from([b"\n", b"\r\n", b"\r"]), st.sampled_from(list(PACK)), st.booleans()
 )
