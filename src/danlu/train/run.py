@@ -220,6 +220,8 @@ def resume(learner: Learner, plan: Plan, folder: Path) -> Progress:
 def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress) -> None:
     if progress.step >= plan.steps:
         console.say(f"  all {plan.steps:,} steps are done: nothing to train")
+    elif 0 < plan.patience <= progress.stale_evaluations:
+        console.say(f"  the run stopped early after step {progress.step:,}: nothing to train")
     else:
         console.say(
             f"  going on after step {progress.step:,} of {plan.steps:,}; sample order so far {progress.order_hash[:12]}"
