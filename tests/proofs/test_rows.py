@@ -62,7 +62,8 @@ MUTANTS = {
     "D10": Mutant(
         "src/danlu/shards/files.py",
         "ids.reshape(-1)[place] = self.ids[source]",
-        "ids.reshape(-1)[place] = np.where((within == 0) & np.repeat(lengths == width, lengths), 1, self.ids[source])",
+        'begins = np.repeat(pieces["continues"], lengths) & (within == 0)\n'
+        "        ids.reshape(-1)[place] = np.where(begins, 1, self.ids[source])",
     ),
     "D11": Mutant(
         "src/danlu/tokenizer/chat.py",
