@@ -8,19 +8,41 @@ import yaml
 
 from danlu import recipe as recipes
 from danlu.base import artifact
-from danlu.base.errors import ArtifactError, ConfigError
+from danlu.base.errors import ArtifactError, ConfigError, DataError
 from danlu.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
+FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
+In the morning both of them walk down to the river, where the water is cold and the stones are round.
+狐狸跳过了懒狗，懒狗梦见了一只不快也不红的狐狸。早上它们一起走到河边，河水很凉，石头很圆。
+"""
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_plans(path, tmp_path):
     recipe = Recipe.load(path)
+    if any(not Path(source).exists() for source in paths_of(recipe)):  # a person's own text, which is not here
+        (tmp_path / "text.txt").write_text("text")
+        recipe = Recipe.load(path, [f"prepare.sources=[{json.dumps(str(tmp_path / 'text.txt'))}]"])
     steps = recipe.plan(tmp_path)
     assert [step.name for step in steps] == [section.name for section in recipe.sections]
     assert {step.state for step in steps} == {"to do"}
+
+
+def paths_of(recipe):
+    """The sources that are files or folders, as the page spells them."""
+    config = recipe._configs()[0]["prepare"]
+    return [source.path for source in config.sources if hasattr(source, "path")]
+
+
+def test_text_that_is_not_there_is_named_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.load(ROOT / "recipes" / "real-text.yaml")
+    with pytest.raises(DataError, match="laws.jsonl.gz") as caught:
+        recipe.plan(tmp_path)
+    assert "prepare.sources" in str(caught.value)
 
 
 def write(tmp_path, text, name="r.yaml"):
@@ -69,26 +91,24 @@ def test_a_page_that_cannot_be_meant_is_refused(tmp_path, text, said):
 
 def test_overrides_are_the_page(tmp_path):
     recipe = Recipe.load(
-        RECIPES[0], ["pretrain.optimizer.learning_rate=3e-4", "name=other", "seed=11", "tokenizer.vocabulary_size=1k"]
+        QUICKSTART, ["pretrain.optimizer.beta2=9.9e-1", "name=other", "seed=11", "tokenizer.vocabulary_size=1k"]
     )
     steps = {step.name: step for step in recipe.plan(tmp_path)}
     assert recipe.name == "other"
     assert steps["tokenizer"].config.vocabulary_size == 1000
-    assert steps["pretrain"].config.optimizer.learning_rate == 3e-4
+    assert steps["pretrain"].config.optimizer.beta2 == 0.99
     assert steps["pretrain"].config.seed == 11
 
 
 @pytest.mark.parametrize("word", ["pretrain", "=3", "name.x=1", "a=[", "pretrain.minuets=3"])
 def test_an_override_that_cannot_be_meant_is_refused(word):
     with pytest.raises(ConfigError):
-        Recipe.load(RECIPES[0], [word])
+        Recipe.load(QUICKSTART, [word])
 
 
 def small(tmp_path, extra=""):
     (tmp_path / "text").mkdir(exist_ok=True)
-    (tmp_path / "text" / "a.txt").write_text(
-        "The quick brown fox jumps over the lazy dog.\n" * 3 + "狐狸跳过了懒狗。\n"
-    )
+    (tmp_path / "text" / "a.txt").write_text(FOX)
     page = {"name": "small", "prepare": {"sources": [str(tmp_path / "text")]}, "tokenizer": {"vocabulary_size": 300}}
     return write(tmp_path, yaml.safe_dump(page, sort_keys=False) + extra)
 
@@ -109,7 +129,7 @@ def test_finished_sections_are_kept_and_changed_ones_refused_with_the_difference
 def test_changed_source_text_is_noticed(tmp_path):
     page, runs = small(tmp_path), tmp_path / "runs"
     recipes.run(page, runs=runs)
-    (tmp_path / "text" / "a.txt").write_text("Another fox, another dog, another day in the wood.\n" * 3)
+    (tmp_path / "text" / "a.txt").write_text(FOX.replace("brown", "red"))
     with pytest.raises(ConfigError, match="raw source files have changed"):
         recipes.run(page, runs=runs)
 

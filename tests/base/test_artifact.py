@@ -101,3 +101,9 @@ def test_a_folder_in_place_appears_whole_or_not_at_all(tmp_path):
         (working / "x").write_text("2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["done"]
     assert (tmp_path / "done" / "x").read_text() == "1"
+
+
+def test_written_files_are_as_readable_as_any_other(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    artifact.write_atomically(tmp_path / "atomic", "x")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode

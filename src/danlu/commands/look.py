@@ -78,7 +78,8 @@ def _shards(opened: Artifact, what: str, count: int, start: int, reason: str) ->
     from danlu.shards.look import describe_rows
     from danlu.tokenizer.tokenizer import Tokenizer
 
-    names = {path.parent.name: path.parent.name for path in sorted(opened.folder.glob("*/ids.bin"))}
+    sizes = {path.parent.name: path.stat().st_size for path in opened.folder.glob("*/ids.bin")}
+    names = {name: name for name in sorted(sizes, key=lambda name: (name != "pretrain-train", -sizes[name]))}
     rows = RowSet.open(opened.folder / _part(what, names))
     parent = (opened.folder / opened.manifest["parents"]["tokenizer"]["folder"]).resolve()
     tokenizer = Tokenizer.load(parent)
@@ -99,7 +100,7 @@ def _shards(opened: Artifact, what: str, count: int, start: int, reason: str) ->
 def _evaluation(opened: Artifact, what: str, count: int, start: int, reason: str) -> None:
     """Questions with reference and answer; `--what TASK` shows one task."""
     for record in _lines(opened.path("answers.jsonl"), start, count, lambda one: not what or one.get("task") == what):
-        mark = "[green]right[/green]" if record.get("exact") else "[red]wrong[/red]"
+        mark = "[green]right[/green]" if record.get("exact_match") else "[red]wrong[/red]"
         console.say_markup(
             f"{mark}  [dim]{escape(str(record.get('task')))} {escape(str(record.get('language')))}[/dim]"
         )

@@ -1,0 +1,71 @@
+"""Measure the final losses that `danlu.train.forecast` draws its bands from.
+
+In: a recipe, lengths, seeds. Out: `src/danlu/train/forecasts.json`, one entry a finished run, with machine and versions. Run by
+hand when the recipe's data, model or optimizer change:
+
+    python benchmarks/forecast.py recipes/quickstart.yaml --tokens 500k 1M 2M 4M --seeds 101 102
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from danlu import recipe as recipes
+from danlu.base import artifact, console
+from danlu.base.config import COUNT_UNITS, _with_unit
+from danlu.recipe import Recipe
+from danlu.train import forecast
+
+
+def main() -> None:
+    """Run every length with every seed; keep what the table already holds of other recipes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--tokens", nargs="+", required=True, help="lengths of runs, for example 500k 2M")
+    parser.add_argument("--seeds", nargs="+", type=int, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    for seed in options.seeds:
+        for length in options.tokens:
+            record(*measure(options.recipe, seed, int(_with_unit(length, COUNT_UNITS, "count")), options.runs))
+
+
+def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, float]]:
+    """One run to the end of its pre-training: its likeness, and what it reached."""
+    words = (f"name=forecast-{seed}", f"seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
+    read = Recipe.load(page, words)
+    until = next(section.name for section in read.sections if section.stage.name == "pretrain")
+    made = recipes.run(read, runs=runs, until=until, again=True)
+    done = made[until]
+    step = next(step for step in read.plan(runs) if step.name == until)
+    name = forecast.likeness(done.config, {need: made[parent] for need, parent in step.parents.items()})
+    reached = {
+        "seed": seed,
+        "target_tokens": tokens,
+        "tokens": json.loads((done.folder / "plan.json").read_bytes())["tokens"],
+        "loss": done.metrics["validation_loss"],
+    }
+    console.say(f"{name}: {reached}")
+    return name, reached
+
+
+def record(name: str, reached: dict[str, float]) -> None:
+    """Add one run to the table; a run of the same seed and length replaces the old one."""
+    table = json.loads(forecast.TABLE.read_bytes()) if forecast.TABLE.is_file() else {"runs": {}}
+    kept = [
+        run
+        for run in table["runs"].get(name, [])
+        if (run["seed"], run["target_tokens"]) != (reached["seed"], reached["target_tokens"])
+    ]
+    table["runs"][name] = sorted([*kept, reached], key=lambda run: (run["target_tokens"], run["seed"]))
+    table["machine"] = {"processor": platform.machine(), **artifact.versions()}
+    table["measured_at"] = datetime.now(UTC).date().isoformat()
+    artifact.write_atomically(forecast.TABLE, json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
