@@ -40,7 +40,7 @@ def paths_of(recipe):
 def test_text_that_is_not_there_is_named_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = Recipe.load(ROOT / "recipes" / "real-text.yaml")
-    with pytest.raises(DataError, match="laws.jsonl.gz") as caught:
+    with pytest.raises(DataError, match=r"laws\.jsonl\.gz") as caught:
         recipe.plan(tmp_path)
     assert "prepare.sources" in str(caught.value)
 

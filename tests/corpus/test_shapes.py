@@ -34,6 +34,13 @@ def test_another_field_may_hold_the_text():
     assert to_record({"body": "x"}, "f#1", "f", text_field="body").text == "x"
 
 
+def test_a_task_is_a_name_and_no_description():
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    assert record(messages=turns, task=" who ").task == "who"
+    assert record(messages=turns, task="你要去一个餐馆(id=1)用餐。" * 9).task == ""
+    assert record(messages=turns, task="book a table\nthen a room").task == ""
+
+
 def test_openai_messages():
     made = record(
         messages=[

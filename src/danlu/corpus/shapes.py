@@ -44,6 +44,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
+MAX_TASK_CHARACTERS = 40
 LANGUAGE_NAMES = {"zh": "zh", "cn": "zh", "chinese": "zh", "en": "en", "english": "en"}
 
 
@@ -116,7 +117,14 @@ def _split(fields: Mapping[str, Any]) -> Split | None:
 def _conversation(fields: Mapping[str, Any], turns: Sequence[Message], marks: Mapping[str, Any]) -> Conversation:
     if not any(turn.role == "assistant" for turn in turns):
         raise Misshapen("no_answer", f"{len(turns)} turns, none of the assistant")
-    return Conversation(messages=tuple(turns), task=_string(fields, "task"), tools=_tools(fields), **marks)
+    return Conversation(messages=tuple(turns), task=_task(fields), tools=_tools(fields), **marks)
+
+
+def _task(fields: Mapping[str, Any]) -> str:
+    """The name of a kind of task, by which the evaluation groups. A field that describes one errand at length, as
+    CrossWOZ has it, names no kind: every conversation would be a group of its own."""
+    value = _string(fields, "task").strip()
+    return value if len(value) <= MAX_TASK_CHARACTERS and value.isprintable() else ""
 
 
 def _tools(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
