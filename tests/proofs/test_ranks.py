@@ -21,7 +21,7 @@ MUTANTS = {
     "O2": Mutant(
         "src/danlu/train/loop.py",
         "targets = sum_over_ranks(sum(batch.num_targets for batch in batches), world)",
-        "targets = sum(batch.num_targets for batch in batches) * world.size",
+        "targets = max(1, sum(batch.num_targets for batch in batches)) * world.size",
     ),
     "O14": Mutant(
         "src/danlu/parallel/collectives.py",
