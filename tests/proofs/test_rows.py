@@ -263,7 +263,7 @@ def test_D15_conversations_whose_answers_do_not_fit_are_refused_or_reported(tmp_
     )
     inputs = {"corpus": corpus, "tokenizer": tokenizer}
     (tmp_path / "refused").mkdir()
-    with pytest.raises(DataError, match="6 of 6: 5 with longer than a row, 1 with no token to learn"):
+    with pytest.raises(DataError, match="6 of 6: 5 longer than a row, 1 no token to learn"):
         shard_stage.run(shard_stage.Config(row_length=64), inputs, tmp_path / "refused")
     (tmp_path / "allowed").mkdir()
     allowed = shard_stage.run(shard_stage.Config(row_length=64, max_rejected_share=1), inputs, tmp_path / "allowed")

@@ -126,11 +126,11 @@ def _refuse(report: Mapping[str, Any], config: Config, corpus: Artifact) -> None
         rejected = sum(row["rejected"].values())
         share = rejected / max(rejected + row["conversations"], 1)
         if share > config.max_rejected_share:
-            reasons = ", ".join(f"{count} with {reason}" for reason, count in sorted(row["rejected"].items()))
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(row["rejected"].items()))
             raise DataError(
                 f"{100 * share:.1f} % of the conversations of {name} cannot be used",
                 where=corpus.folder,
-                found=f"{rejected} of {rejected + row['conversations']}: {reasons}",
+                found=f"{rejected:,} of {rejected + row['conversations']:,}: {reasons}",
                 remedy="raise shard.row_length, mend the conversations, or raise shard.max_rejected_share",
             )
 
