@@ -35,6 +35,11 @@ def is_json() -> bool:
     return _mode["json"]
 
 
+def has_colour() -> bool:
+    """False where colours are lost (a pipe, a file, NO_COLOR), so that what they tell must be told otherwise."""
+    return _terminal.is_terminal and not _terminal.no_color
+
+
 def emit(event: str, **values: Any) -> None:
     """With `--json`, print one object `{"event": …, …}`; otherwise nothing. Commands print their result with it."""
     if _mode["json"] and not _mode["quiet"]:

@@ -7,9 +7,9 @@ Changes nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.markup import escape
@@ -17,6 +17,12 @@ from rich.markup import escape
 from danlu.base import artifact, console
 from danlu.base.artifact import Artifact
 from danlu.base.errors import ArtifactError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from danlu.shards.look import ShownToken
+
+OPEN, CLOSE = "⟦", "⟧"
+"""Around targets of the loss where there are no colours."""
 
 
 def run(folder: Path, *, what: str = "", count: int = 5, start: int = 0, reason: str = "") -> None:
@@ -73,7 +79,7 @@ def _corpus(opened: Artifact, what: str, count: int, start: int, reason: str) ->
 
 
 def _shards(opened: Artifact, what: str, count: int, start: int, reason: str) -> None:
-    """Rows: bold green tokens are targets of the loss, dim ones are read only; `|` parts documents."""
+    """Rows of training text, each with what of it is learnt."""
     from danlu.shards.files import RowSet
     from danlu.shards.look import describe_rows
     from danlu.tokenizer.tokenizer import Tokenizer
@@ -83,18 +89,29 @@ def _shards(opened: Artifact, what: str, count: int, start: int, reason: str) ->
     rows = RowSet.open(opened.folder / _part(what, names))
     parent = (opened.folder / opened.manifest["parents"]["tokenizer"]["folder"]).resolve()
     tokenizer = Tokenizer.load(parent)
-    console.say("green: target of the loss; dim: read only; | : next document", style="dim")
+    coloured = console.has_colour()
+    key = "green: target of the loss; dim: read only" if coloured else f"{OPEN}target of the loss{CLOSE}"
+    console.say(f"{key}; | : next document", style="dim")
     chosen = range(start, min(start + count, rows.num_rows))
     for number, row in zip(chosen, describe_rows(rows, tokenizer, chosen), strict=True):
         console.say_markup(f"[bold]row {number}[/bold] [dim]{escape(', '.join(rows.documents_of(number)[:4]))}[/dim]")
-        pieces, previous = [], None
-        for text, is_target, document in row:
-            if previous is not None and document != previous:
-                pieces.append("[yellow]|[/yellow]")
-            previous = document
-            pieces.append(f"[green]{escape(text)}[/green]" if is_target else f"[dim]{escape(text)}[/dim]")
-        console.say_markup("·".join(pieces))
+        console.say_markup(marked(row, coloured=coloured))
         console.say()
+
+
+def marked(row: Sequence[ShownToken], *, coloured: bool) -> str:
+    """A row as markup: tokens parted by `·`, documents by `|`; without colours, what is learnt stands in brackets."""
+    documents = []
+    for _, tokens in itertools.groupby(row, key=lambda token: token.document):
+        runs = []
+        for is_target, run in itertools.groupby(tokens, key=lambda token: token.is_target):
+            text = escape("·".join(token.text for token in run))
+            if coloured:
+                runs.append(f"[green]{text}[/green]" if is_target else f"[dim]{text}[/dim]")
+            else:
+                runs.append(f"{OPEN}{text}{CLOSE}" if is_target else text)
+        documents.append("·".join(runs))
+    return "·[yellow]|[/yellow]·".join(documents)
 
 
 def _evaluation(opened: Artifact, what: str, count: int, start: int, reason: str) -> None:
