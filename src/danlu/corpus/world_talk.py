@@ -25,6 +25,7 @@ from danlu.corpus.world_text import (
     weather,
 )
 from danlu.corpus.world_words import (
+    ANSWERS,
     CHAT_QUESTIONS,
     EXTRACT,
     EXTRACTED,
@@ -45,6 +46,8 @@ from danlu.corpus.world_words import (
 CORE_TASKS = ("who", "where", "when", "mood", "translate")
 PROMPT_TASKS = CORE_TASKS[:4]
 LARGEST_SUM = 99
+STORY_EVENTS = (2, 3)
+"""A question is always asked over at least two events, so that guessing one of them is right at most half the time."""
 
 
 class Talk(NamedTuple):
@@ -65,28 +68,27 @@ def ask(random: Random, split: Split, language: str, event: Event, task: str) ->
     """A question on one event and its answer; None where the event has no answer or this side no wording for it."""
     if task == "mood" and event.mood is None:
         return None
-    answer = {"who": event.person, "where": event.place, "when": event.day, "mood": event.mood}[task]
     for form in random.sample(QUESTIONS[task], len(QUESTIONS[task])):
         question = say(form, language, p=event.person, l=event.place, d=event.day)
         if side(question) == split:
-            return question, getattr(answer, language)
+            return question, event.name(ANSWERS[task], language)
     return None
 
 
 def one_question(random: Random, split: Split, language: str) -> Talk:
-    """A story of two to four events and one question on one of them."""
+    """A story and one question on one of its events."""
     task = random.choice(PROMPT_TASKS)
     while True:
-        told = events(random, split, random.randint(2, 4))
+        told = events(random, split, random.randint(*STORY_EVENTS))
         pair = ask(random, split, language, random.choice(told), task)
         if pair is not None:
             return _asked([(story(random, split, language, told) + "\n" + pair[0], pair[1])], task, language)
 
 
 def many_questions(random: Random, split: Split, language: str) -> Talk:
-    """A story of three or four events and four to seven questions on it, each about another thing."""
-    told = events(random, split, random.randint(3, 4))
-    wanted = random.randint(4, 7)
+    """A story and up to eight questions on it, each about another thing; the shortest teach what an answer is."""
+    told = events(random, split, random.randint(1, STORY_EVENTS[1]))
+    wanted = random.randint(5, 8)
     subjects = random.sample([(event, task) for event in told for task in PROMPT_TASKS], 4 * len(told))
     pairs: list[tuple[str, str]] = []
     last = ""
@@ -102,12 +104,11 @@ def many_questions(random: Random, split: Split, language: str) -> Talk:
 def wording(random: Random, split: Split, language: str) -> Talk:
     """As `one_question`, in words that no other task uses."""
     task = random.choice(PROMPT_TASKS)
-    told = events(random, split, random.randint(2, 4), mood_share=1.0)
+    told = events(random, split, random.randint(*STORY_EVENTS), mood_share=1.0)
     event = random.choice(told)
-    answer = {"who": event.person, "where": event.place, "when": event.day, "mood": event.mood}[task]
     question = say(random.choice(UNSEEN_QUESTIONS[task]), language, p=event.person, l=event.place, d=event.day)
     prompt = story(random, split, language, told) + "\n" + question
-    return _asked([(prompt, getattr(answer, language))], "wording", language)
+    return _asked([(prompt, event.name(ANSWERS[task], language))], "wording", language)
 
 
 def translate(random: Random, split: Split, language: str, count: int = 1) -> Talk:
@@ -161,7 +162,7 @@ def summary(random: Random, split: Split, language: str) -> Talk:
     sentences = [event.text(language)]
     for extra in (weather(random, split, language), fact(random, split, language)):
         sentences.insert(random.randint(0, len(sentences)), extra)
-    answer = say(SUMMARY, language, p=event.person, l=event.place, d=event.day, m=event.mood)  # type: ignore[arg-type]
+    answer = event.name(SUMMARY, language)
     return _asked([(say(SUMMARISE, language, s="\n".join(sentences)), answer)], "summary", language)
 
 

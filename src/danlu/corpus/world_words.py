@@ -23,14 +23,15 @@ def _words(table: str) -> tuple[Word, ...]:
 
 
 PEOPLE = _words(
-    """安娜 Anna; 汤姆 Tom; 玛丽 Mary; 约翰 John; 露西 Lucy; 杰克 Jack; 艾玛 Emma; 彼得 Peter;
-    琳达 Linda; 麦克 Mike; 莉莉 Lily; 保罗 Paul; 凯特 Kate; 本恩 Ben; 苏珊 Susan; 大卫 David;
-    葛蕾 Grace; 山姆 Sam; 罗丝 Rose; 马克 Mark; 海伦 Helen; 卢卡 Luca; 妮娜 Nina; 奥托 Otto;
-    伊娃 Eva; 雨果 Hugo; 索菲 Sophie; 里奥 Leo; 朱莉 Julie; 弗兰 Frank; 贝拉 Bella; 丹尼 Danny;
-    建国 Jianguo; 欣怡 Xinyi; 思远 Siyuan; 雅婷 Yating; 文博 Wenbo; 嘉禾 Jiahe; 启明 Qiming;
-    立新 Lixin; 乐天 Letian; 雅琪 Yaqi; 子墨 Zimo; 可心 Kexin; 一诺 Yinuo; 思齐 Siqi; 海波 Haibo;
-    大勇 Dayong; 亦凡 Yifan; 梓涵 Zihan; 如意 Ruyi; 阿宝 Abao; 玉兰 Yulan; 德华 Dehua; 百合 Baihe;
-    石磊 Shilei; 云飞 Yunfei; 国安 Guoan; 秀丽 Xiuli; 若曦 Ruoxi"""
+    """安娜 Miss Anna; 汤姆 Mr Tom; 玛丽 Miss Mary; 约翰 Mr John; 露西 Miss Lucy; 杰克 Mr Jack; 艾玛 Miss Emma;
+    彼得 Mr Peter; 琳达 Miss Linda; 麦克 Mr Mike; 莉莉 Miss Lily; 保罗 Mr Paul; 凯特 Miss Kate; 本恩 Mr Ben;
+    苏珊 Miss Susan; 大卫 Mr David; 葛蕾 Miss Grace; 山姆 Mr Sam; 罗丝 Miss Rose; 马克 Mr Mark; 海伦 Miss Helen;
+    卢卡 Mr Luca; 妮娜 Miss Nina; 奥托 Mr Otto; 伊娃 Miss Eva; 雨果 Mr Hugo; 索菲 Miss Sophie; 里奥 Mr Leo;
+    朱莉 Miss Julie; 弗兰 Mr Frank; 贝拉 Miss Bella; 丹尼 Mr Danny; 建国 Mr Jianguo; 欣怡 Miss Xinyi; 思远 Mr Siyuan;
+    雅婷 Miss Yating; 文博 Mr Wenbo; 嘉禾 Miss Jiahe; 启明 Mr Qiming; 立新 Mr Lixin; 乐天 Mr Letian; 雅琪 Mr Yaqi;
+    子墨 Mr Zimo; 可心 Mr Kexin; 一诺 Mr Yinuo; 思齐 Mr Siqi; 海波 Mr Haibo; 大勇 Mr Dayong; 亦凡 Mr Yifan;
+    梓涵 Mr Zihan; 如意 Mr Ruyi; 阿宝 Mr Abao; 玉兰 Mr Yulan; 德华 Mr Dehua; 百合 Mr Baihe; 石磊 Mr Shilei;
+    云飞 Mr Yunfei; 国安 Mr Guoan; 秀丽 Mr Xiuli; 若曦 Miss Ruoxi"""
 )
 PLACES = _words(
     """市场 the market; 学校 the school; 公园 the park; 码头 the harbour; 车站 the station; 图书馆 the library;
@@ -87,12 +88,11 @@ ACTIONS = (
 )
 # {p} person, {d} day, {l} place, {v} an action with its slots filled, {m} the feeling or nothing
 FRAMES = (
-    Word("{d}{p}在{l}{v}{m}。", "On {d}, {p} {v} at {l}{m}."),
-    Word("{p}{d}在{l}{v}{m}。", "{p} {v} at {l} on {d}{m}."),
-    Word("{d}在{l}{p}{v}{m}。", "On {d} at {l}, {p} {v}{m}."),
-    Word("在{l}{p}{d}{v}{m}。", "At {l}, {p} {v} on {d}{m}."),
+    Word("{p}{d}在{l}{m}{v}。", "{p} was at {l} on {d}{m} and {v}."),
+    Word("听说{p}{d}在{l}{m}{v}。", "They say {p} was at {l} on {d}{m} and {v}."),
+    Word("{p}{d}在{l}{m}又{v}。", "{p} was at {l} on {d}{m} and {v} again."),
 )
-FEELING = Word("，觉得很{m}", " and felt {m}")
+FEELING = Word("很{m}，", " and felt {m}")
 WEATHER_FORMS = (
     Word("{d}是{w}。", "{d} was {w}."),
     Word("人们说{d}是{w}。", "People said that {d} was {w}."),
@@ -120,30 +120,33 @@ DIARY_HEADS = (
     Word("{d}，{w}，{p}的日记", "{d}, {w}, diary of {p}"),
 )
 DIARY_FORMS = (
-    Word("今天我在{l}{v}{m}。", "Today I {v} at {l}{m}."),
-    Word("今天在{l}，我{v}{m}。", "Today at {l} I {v}{m}."),
-    Word("我在{l}{v}{m}。", "I {v} at {l}{m}."),
+    Word("今天我在{l}{m}{v}。", "Today I was at {l}{m} and {v}."),
+    Word("我今天在{l}{m}{v}。", "I was at {l} today{m} and {v}."),
+    Word("我在{l}{m}{v}。", "I was at {l}{m} and {v}."),
 )
-SUMMARY = Word("{p}{d}在{l}，觉得很{m}。", "{p} was at {l} on {d} and felt {m}.")
+CLAUSE = Word("{p}{d}在{l}。", "{p} was at {l} on {d}.")
+SUMMARY = Word("{p}{d}在{l}很{m}。", "{p} was at {l} on {d} and felt {m}.")
 
 QUESTIONS = {
     "who": (
         Word("{d}谁在{l}？", "Who was at {l} on {d}?"),
-        Word("谁{d}在{l}？", "On {d}, who was at {l}?"),
+        Word("谁{d}在{l}？", "Who was on {d} at {l}?"),
     ),
     "where": (
         Word("{p}{d}在哪里？", "Where was {p} on {d}?"),
-        Word("{d}{p}在哪里？", "On {d}, where was {p}?"),
+        Word("{d}{p}去了哪里？", "On {d} where was {p}?"),
     ),
     "when": (
         Word("{p}哪天在{l}？", "When was {p} at {l}?"),
-        Word("{p}在{l}是哪天？", "On which day was {p} at {l}?"),
+        Word("{p}是哪天在{l}？", "Which day was {p} at {l}?"),
     ),
     "mood": (
-        Word("{p}{d}心情怎么样？", "How did {p} feel on {d}?"),
-        Word("{p}在{l}心情怎么样？", "How did {p} feel at {l}?"),
+        Word("{p}{d}心情怎么样？", "How was {p} on {d}?"),
+        Word("{d}{p}心情怎么样？", "How did {p} feel on {d}?"),
     ),
 }
+ANSWERS = {"who": CLAUSE, "where": CLAUSE, "when": CLAUSE, "mood": SUMMARY}
+
 UNSEEN_QUESTIONS = {
     "who": (
         Word("请说出{d}去{l}的人是哪位？", "Which person spent {d} at {l}?"),
