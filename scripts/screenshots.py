@@ -1,9 +1,10 @@
 """Photograph the report and the chat page of a finished run: `python scripts/screenshots.py runs/quickstart`.
 
 In: the folder of a run with `report.html`, `export/` and `evaluate/answers.jsonl`. Out: in `docs/images` the report
-(`report.png`: its head, `curve.png`: pre-training) and the chat page (`chat.png` English, `chat.zh.png` Chinese). Called by hand after `make demo`. The chat page is served by
-`danlu serve` and asked a question of the test set; what the picture shows is what the model streamed. Needs
-playwright (`make test` installs it) and a Chromium. Writes nothing into the run.
+(`report.png`: its head, `curve.png`: pre-training) and the chat page (`chat.png` English, `chat.zh.png` Chinese).
+Called by hand after `make demo`. The chat page is served by `danlu serve` and asked a question of the test set; what
+the picture shows is what the model streamed. Needs playwright (`make test` installs it) and a Chromium. Writes nothing
+into the run.
 """
 
 from __future__ import annotations
