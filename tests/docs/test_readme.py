@@ -31,7 +31,7 @@ TARGETS = re.findall(r"^(\w+):", (pages.ROOT / "Makefile").read_text(encoding="u
 
 
 def bash_commands(page: Path) -> list[list[str]]:
-    """The commands in the fenced bash blocks of a page, as words; `&&`, `;` and `|` part them, a final backslash joins."""
+    """The commands in the fenced bash blocks of a page, as words; operators part them, a final backslash joins."""
     text = "\n".join(block.text for block in pages.blocks(page, "bash")).replace("\\\n", " ")
     commands: list[list[str]] = []
     for line in text.splitlines():
