@@ -13,6 +13,10 @@ from pathlib import Path
 from tests import audit
 
 AUDITED = str(Path(__file__).parent / "audited")
+REQUIRE_BROWSER = "DANLU_REQUIRE_BROWSER"
+"""Where this is set, a skipped browser test is a failed one."""
+# Two test processes with two threads each would wait for one another in every product; so would started Pythons.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure(config):
@@ -24,6 +28,12 @@ def pytest_configure(config):
         found = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = AUDITED if found is None else os.pathsep.join((AUDITED, found))
     audit.install()
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and "browser" in report.keywords and os.environ.get(REQUIRE_BROWSER):
+        report.outcome = "failed"
+        report.longrepr = f"a browser test was skipped, and {REQUIRE_BROWSER} is set: {report.longrepr}"
 
 
 def pytest_sessionfinish(session, exitstatus):
