@@ -1,7 +1,7 @@
 """Measure the final losses that `danlu.train.forecast` draws its bands from.
 
-In: a recipe, lengths, seeds. Out: `src/danlu/train/forecasts.json`, one entry a finished run, with machine and versions. Run by
-hand when the recipe's data, model or optimizer change:
+In: a recipe, lengths, seeds. Out: `src/danlu/train/forecasts.json`, one entry a finished run, with machine and
+versions. Run by hand when the recipe's data, model or optimizer change:
 
     python benchmarks/forecast.py recipes/quickstart.yaml --tokens 500k 1M 2M 4M --seeds 101 102
 """
