@@ -18,8 +18,8 @@ from danlu.base.artifact import Artifact, digest, open_artifact
 from danlu.base.errors import ArtifactError
 
 TABLE = Path(__file__).with_name("forecasts.json")
-HALF_WIDTH = 0.025
-"""The band is this share of the loss to either side: 5 % wide in all."""
+HALF_WIDTH = 0.04
+"""The band is this share of the loss to either side."""
 IGNORED = ("seed", "tokens", "epochs", "minutes", "watch", "checkpoints", "parallel")
 """Settings of a stage that do not move the expected loss, or that the curve is over."""
 

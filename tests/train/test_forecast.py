@@ -1,0 +1,89 @@
+"""The forecast: a band between measured lengths, nothing beyond them, a name that seed and length leave alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from danlu import recipe as recipes
+from danlu.base import artifact
+from danlu.train import forecast
+
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+
+
+@pytest.fixture
+def table(tmp_path):
+    runs = [
+        {"seed": 1, "target_tokens": 100, "tokens": 100, "loss": 4.0},
+        {"seed": 2, "target_tokens": 100, "tokens": 100, "loss": 4.2},
+        {"seed": 1, "target_tokens": 10_000, "tokens": 10_000, "loss": 1.0},
+    ]
+    path = tmp_path / "forecasts.json"
+    path.write_text(json.dumps({"runs": {"name": runs}}))
+    return path
+
+
+def test_the_band_lies_between_the_measured_lengths(table):
+    band = forecast.predict("name", 1000, table)
+    assert band["expected"] == pytest.approx((4.1 * 1.0) ** 0.5), "half-way in log tokens is half-way in log loss"
+    assert band["low"] == pytest.approx(band["expected"] * 0.96)
+    assert band["high"] == pytest.approx(band["expected"] * 1.04)
+    assert (band["high"] - band["low"]) / band["expected"] <= 0.1, "at most 5 % to either side"
+    assert forecast.predict("name", 100, table)["expected"] == pytest.approx(4.1)
+
+
+@pytest.mark.parametrize("tokens", [99, 10_001])
+def test_nothing_is_said_beyond_what_was_measured(table, tokens):
+    assert forecast.predict("name", tokens, table) is None
+
+
+def test_nothing_is_said_of_a_run_that_is_like_none(table, tmp_path):
+    assert forecast.predict("other", 1000, table) is None
+    assert forecast.predict("name", 1000, tmp_path / "absent.json") is None
+
+
+def sealed(folder, config, parents=None):
+    folder.mkdir()
+    return artifact.seal(
+        folder,
+        kind="shards",
+        stage="shard",
+        version=1,
+        config=config,
+        parents=parents if parents is not None else {},
+        metrics={},
+        seconds=0.0,
+    )
+
+
+def test_likeness_ignores_seed_and_length_and_sees_everything_else(tmp_path):
+    corpus = sealed(tmp_path / "corpus", {"sources": ["a"], "seed": 1})
+    other_seed = sealed(tmp_path / "corpus2", {"sources": ["a"], "seed": 2})
+    other_text = sealed(tmp_path / "corpus3", {"sources": ["b"], "seed": 1})
+    shards = [
+        sealed(tmp_path / f"shards{i}", {"row_length": 64}, {"corpus": parent})
+        for i, parent in enumerate((corpus, other_seed, other_text))
+    ]
+    config = {"size": "tiny", "seed": 1, "tokens": 100, "minutes": None}
+    name = forecast.likeness(config, {"shards": shards[0]})
+    assert forecast.likeness({**config, "seed": 9, "tokens": 7, "minutes": 3}, {"shards": shards[1]}) == name
+    assert forecast.likeness({**config, "size": "small"}, {"shards": shards[0]}) != name
+    assert forecast.likeness(config, {"shards": shards[2]}) != name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_the_band_holds_over_twenty_seeds(tmp_path, capsys):
+    """Twenty short runs of the quickstart from other seeds; the hit rate is printed."""
+    reached = []
+    for seed in range(20):
+        words = (f"name=s{seed}", f"seed={seed}", "pretrain.minutes=null", "pretrain.tokens=600k")
+        done = recipes.run(QUICKSTART, *words, runs=tmp_path, until="pretrain")["pretrain"]
+        band = done.manifest["forecast"]
+        reached.append(band["low"] <= band["reached"] <= band["high"])
+        shutil.rmtree(tmp_path / f"s{seed}")
+    with capsys.disabled():
+        print(f"\nforecast: {sum(reached)} of {len(reached)} seeds ended inside the band")
+    assert sum(reached) >= 19
