@@ -84,6 +84,14 @@ def test_limits_take_the_same_cases_every_time(inputs, tmp_path):
     assert result["baselines"] == []
 
 
+def test_a_long_document_is_scored_from_its_beginning_only(inputs, tmp_path):
+    done = run(inputs, tmp_path / "e", questions=0, document_characters=12)
+    table = json.loads(done.path("evaluation.json").read_text())["language_model"]
+    assert table["all"]["documents"] == 8
+    lengths = [len((f"Text {i} 河边。" * (1 + i))[:12].encode()) for i in range(8)]
+    assert table["all"]["bytes"] == sum(lengths)
+
+
 def test_a_model_without_a_tokenizer_is_refused(inputs, tmp_path):
     bare = tiny.folder(tmp_path / "bare")
     (bare / "tokenizer.json").unlink()

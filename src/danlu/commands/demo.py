@@ -39,11 +39,11 @@ def run(recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill:
     training = next((step for step in read.plan(runs) if step.section.stage.name == "pretrain"), None)
     if training is None:
         raise UserError("the demo needs a recipe with a pretrain section", where=recipe)
-    before = [step.name for step in read.plan(runs)][: [step.name for step in read.plan(runs)].index(training.name)]
+    names = [section.name for section in read.sections]
+    before = names[: names.index(training.name)]
     if before:
         recipes.run(read, runs=runs, until=before[-1])
     _say_tokens(read, runs)
-    _say_forecast(read, runs, training)
     if training.state != "done":
         _train(recipe, values, runs, training, kill=kill)
     made = recipes.run(read, runs=runs, after=lambda step, done: report.build(folder))
@@ -62,12 +62,6 @@ def _say_tokens(read: Recipe, runs: Path) -> None:
     console.heading("your sentences as tokens")
     for sentence in SENTENCES:
         console.say("  " + " | ".join(tokenizer.token_text(token) for token in tokenizer.encode(sentence)))
-
-
-def _say_forecast(read: Recipe, runs: Path, training: Step) -> None:
-    """The loss band, before the first step; `pretrain` stores it in its plan and the report draws it."""
-    console.heading("what training should reach")
-    console.say("  the forecast is made when the number of tokens is known, and stands above the first step")
 
 
 def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, kill: bool) -> None:

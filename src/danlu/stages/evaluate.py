@@ -3,7 +3,7 @@
 Takes: a model and the corpus whose test side was kept away from it.
 Makes: `evaluation.json` (loss, perplexity, bits per byte by language; exact match and F1 by task and language, with n
 and standard error, beside three baselines) and `answers.jsonl` (every question, reference and answer).
-Cost: one forward pass over `documents` texts a language and one short greedy answer a question; no gradient.
+Cost: one forward pass over the beginnings of `documents` texts a language and one short greedy answer a question; no gradient.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
-from danlu.base.config import Settings
+from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, read_conversations, read_documents
 
@@ -35,6 +35,9 @@ class Config(Settings):
     """How much to measure. The first cases by a keyed hash of their ids are taken, so every run takes the same."""
 
     documents: int = Field(200, ge=0, description="test documents scored, for each language")
+    document_characters: Count = Field(
+        20_000, ge=1, description="most characters scored of each, from its beginning: a book is no hundred articles"
+    )
     questions: int = Field(300, ge=0, description="test conversations asked, for each task and language")
     max_tokens: int = Field(64, ge=1, description="most tokens of an answer")
     slots: int = Field(32, ge=1, description="questions answered at the same time")
@@ -55,7 +58,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     if model.tokenizer is None or model.template is None:
         raise DataError("the model folder has no tokenizer to ask it with", where=model.folder)
     documents = _documents(corpus, config)
-    scores = _score(model, documents)
+    scores = _score(model, documents, config.document_characters)
     conversations = _conversations(corpus, config)
     marked = _ask(model, conversations, config)
     baselines = _baselines(corpus, conversations) if config.baselines and conversations else {}
@@ -108,8 +111,8 @@ def _conversations(corpus: Artifact, config: Config) -> list[Conversation]:
     return _choose(askable, lambda one: (one.language, one.task), config.questions, config.seed)
 
 
-def _score(model: Loaded, documents: Sequence[Document]) -> dict[str, list[Any]]:
-    """Scores of the texts by language."""
+def _score(model: Loaded, documents: Sequence[Document], most_characters: int) -> dict[str, list[Any]]:
+    """Scores by language of the beginnings of the texts."""
     from danlu.evaluate.score import score_texts
 
     scores: dict[str, list[Any]] = {}
@@ -117,7 +120,7 @@ def _score(model: Loaded, documents: Sequence[Document]) -> dict[str, list[Any]]
     with console.progress("scoring", len(documents), "documents") as progress:
         for start in range(0, len(documents), 32):
             part = documents[start : start + 32]
-            found = score_texts(model.model, model.tokenizer, [document.text for document in part])
+            found = score_texts(model.model, model.tokenizer, [document.text[:most_characters] for document in part])
             for document, score in zip(part, found, strict=True):
                 if not math.isfinite(score.nats):
                     raise DataError("the model's log-likelihood is not a number", where=document.id, found=score.nats)

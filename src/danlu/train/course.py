@@ -54,7 +54,7 @@ class Course:
     parallel: ParallelSettings
     seed: int
     show: Show
-    foretell: Foretell = lambda tokens: None
+    foretell: Foretell | None = None
 
 
 def teach(course: Course, world: World) -> Outcome:
@@ -79,7 +79,7 @@ def teach(course: Course, world: World) -> Outcome:
         course.foretell,
     )
     _say_plan(course, plan, world, f"{micro_batch_rows} rows at once ({micro_reason})", peak_flops)
-    if world.is_first:
+    if world.is_first and course.foretell is not None:
         _say_forecast(stored_forecast(course.out))
     return carry_through(
         Run(

@@ -82,7 +82,7 @@ def plan_run(
     world: World,
     choices: Choices,
     measure: Callable[[Plan], float],
-    foretell: Foretell,
+    foretell: Foretell | None = None,
 ) -> tuple[Plan, float]:
     """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
     stored = _read(out / PLAN)
@@ -103,7 +103,7 @@ def plan_run(
             "tokens": tokens,
             "tokens_per_second": speed,
             "peak_flops": peak,
-            "forecast": foretell(tokens),
+            "forecast": foretell(tokens) if foretell is not None else None,
         }
         write_atomically(out / PLAN, json.dumps({**stored, **facts}, indent=1) + "\n")
     return plan, peak
