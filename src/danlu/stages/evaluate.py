@@ -3,7 +3,8 @@
 Takes: a model and the corpus whose test side was kept away from it.
 Makes: `evaluation.json` (loss, perplexity, bits per byte by language; exact match and F1 by task and language, with n
 and standard error, beside three baselines) and `answers.jsonl` (every question, reference and answer).
-Cost: one forward pass over the beginnings of `documents` texts a language and one short greedy answer a question; no gradient.
+Cost: one forward pass over the beginnings of `documents` texts a language, one short greedy answer a question; no
+gradient.
 """
 
 from __future__ import annotations
