@@ -138,7 +138,7 @@ def test_unusable_conversations_stop_the_run_with_their_reasons(inputs, tmp_path
     silent = [Conversation("silent", (Message("user", "a"),), "test")]
     corpus = write_corpus(tmp_path / "corpus", {}, {"train": [*good, *long, *silent]})
     both = {**inputs, "corpus": corpus}
-    with pytest.raises(DataError, match=rf"40\.0 %(?s:.)*3 with {OVER_LONG}, 1 with {NOTHING_TO_LEARN}"):
+    with pytest.raises(DataError, match=rf"40\.0 %(?s:.)*3 {OVER_LONG}, 1 {NOTHING_TO_LEARN}"):
         made(shard, tmp_path / "refused", both, row_length=64)
     assert not (tmp_path / "refused" / "manifest.json").exists()
     allowed = made(shard, tmp_path / "allowed", both, row_length=64, max_rejected_share=0.4)

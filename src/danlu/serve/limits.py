@@ -17,6 +17,8 @@ from danlu.serve.protocol import ApiError
 
 MAX_BODY_BYTES = 8_000_000
 BODY_SECONDS = 30.0
+DRAIN_SECONDS, DRAIN_BODIES = 2.0, 2
+"""How long, and how many times the largest body, is read of a request that is refused for its size."""
 RETRY_SECONDS = (1, 120)
 
 Message = MutableMapping[str, Any]
@@ -36,9 +38,23 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if len(declared) > 18 or not declared.isdigit() or int(declared) > self.max_bytes:
+            await self._drain(receive)
             await send_error(self._too_large(), send)
             return
         await self.app(scope, self._limited(receive), send)
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read what is refused, within bounds: closing on unread bytes resets the connection and the answer is lost."""
+        num_bytes = 0
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while num_bytes <= DRAIN_BODIES * self.max_bytes:
+                    message = await receive()
+                    num_bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
 
     def _limited(self, receive: Receive) -> Receive:
         num_bytes, is_complete = 0, False
