@@ -197,3 +197,8 @@ def test_finetune_trains_on_the_assistants_words_only(pretrained, inputs, tmp_pa
 def test_what_cannot_be_meant_is_found_when_the_recipe_is_read(settings, message):
     with pytest.raises(ConfigError, match=message):
         read_settings(pretrain.Config, settings, "a recipe")
+
+
+def test_a_page_of_an_answer_is_one_line_of_the_table():
+    assert finetune._in_short("yes\nno") == "yes no"
+    assert finetune._in_short("a\n" * 500) == ("a " * 500)[: finetune.MOST_SHOWN] + "…"

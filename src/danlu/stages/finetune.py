@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 DEFAULT_EPOCHS = 2.0
+MOST_SHOWN = 120
+"""Characters of an answer in the table of before and after."""
 
 
 class Config(Settings):
@@ -182,11 +184,17 @@ def _say_before_and_after(out: Path) -> None:
     first, last = lines[0]["step"], lines[-1]["step"]
     before = {line["prompt"]: line["text"] for line in lines if line["step"] == first}
     rows = [
-        (line["prompt"][-60:].replace("\n", " "), before.get(line["prompt"], ""), line["text"], line["wanted"])
+        tuple(map(_in_short, (line["prompt"][-60:], before.get(line["prompt"], ""), line["text"], line["wanted"])))
         for line in lines
         if line["step"] == last
     ]
     console.table(("question", "before", "after", "wanted"), rows)
+
+
+def _in_short(text: str) -> str:
+    """One line of a table's cell; the whole is in the diary."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= MOST_SHOWN else flat[:MOST_SHOWN] + "…"
 
 
 def _card(model: Transformer, loss: float, tokens: int) -> str:
