@@ -36,7 +36,7 @@ def main() -> None:
 
 def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, float]]:
     """One run to the end of its pre-training: its likeness, and what it reached."""
-    words = (f"name=forecast-{seed}", f"seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
+    words = ("name=forecast", f"pretrain.seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
     read = Recipe.load(page, words)
     until = next(section.name for section in read.sections if section.stage.name == "pretrain")
     made = recipes.run(read, runs=runs, until=until, again=True)
