@@ -97,7 +97,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         return
     if _mode["quiet"]:
         return
-    drawn = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    drawn = Table(
+        title=title or None,
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+        show_header=any(columns),
+    )
     for index, name in enumerate(columns):
         numeric = bool(listed) and all(row[index][:1] in "0123456789-+−.$" or not row[index] for row in listed)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -1,8 +1,8 @@
 """The validation loss that a run should end with, said before its first step.
 
 In: what decides a run apart from its own seed and length, and the number of tokens. Out: a band, or nothing where no
-run like it was ever measured. Called by `stages/pretrain`. It is no law: `forecasts.json` holds final losses of finished
-runs, at several lengths and seeds (`benchmarks/forecast.py` makes it); between two lengths it is straight in log-log.
+run like it was ever measured. Called by `stages/pretrain`. It is no law: `forecasts.json` holds final losses of
+finished runs at several lengths (`benchmarks/forecast.py` makes it); between two lengths it is straight in log-log.
 """
 
 from __future__ import annotations
