@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ TYPICAL_VOCABULARY = {"tiny": 2_048, "small": 8_192, "base": 32_000}
 LARGE_VOCABULARY = 64_000
 BUDGETS = (("5 minutes", 300.0), ("an hour", 3600.0), ("a night (8 h)", 28_800.0))
 MEASURED_SIZES = ("tiny", "small")
+STEP_TOKENS = 1024
+"""Tokens of a measured step: a larger step of the larger model alone would take longer than the whole measurement."""
 WORTHWHILE = 0.25
 """A model is offered for a budget that gives it at least this share of the 20 tokens per parameter it can use."""
 
@@ -102,17 +104,16 @@ def accelerators() -> str:
     return ", ".join(found) if found else "none"
 
 
-def measure(world: World, seconds: float) -> list[Speed]:
-    """Training speed of the small sizes, the seconds shared between them."""
+def measure(world: World, seconds: float, sizes: Sequence[str] = MEASURED_SIZES) -> list[Speed]:
+    """Training speed of some sizes, the seconds shared between them."""
     from danlu.train.speed import tokens_per_second
 
     found = []
-    for size in MEASURED_SIZES:
+    for size in sizes:
         config = _typical(size)
-        rows = max(1, 4096 // config.context_length)
-        speed = tokens_per_second(
-            config, world, rows=rows, row_length=config.context_length, seconds=seconds / len(MEASURED_SIZES)
-        )
+        rows = max(1, STEP_TOKENS // config.context_length)
+        share = seconds / len(sizes)
+        speed = tokens_per_second(config, world, rows=rows, row_length=config.context_length, seconds=share)
         found.append(Speed(size, speed, speed * config.flops_per_token(config.context_length)))
     return found
 
