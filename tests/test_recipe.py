@@ -175,3 +175,30 @@ def test_the_manifest_walks_back_to_the_text(tmp_path):
     parent = (made["tokenizer"].folder / manifest["parents"]["corpus"]["folder"]).resolve()
     assert artifact.read_manifest(parent)["fingerprint"] == manifest["parents"]["corpus"]["fingerprint"]
     assert artifact.read_manifest(parent)["sources"] is not None
+
+
+@pytest.mark.parametrize("name", ["prepare", "tokenizer"])
+def test_a_folder_with_somebodys_files_is_never_touched(tmp_path, name):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    mine = runs / "small" / name / "train.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ArtifactError, match="not this stage's"):
+        recipes.run(page, runs=runs)
+    assert mine.read_text() == "mine"
+    assert list(mine.parent.iterdir()) == [mine]
+
+
+@pytest.mark.parametrize("damage", ["edited", "torn manifest"])
+def test_again_mends_what_is_damaged(tmp_path, damage):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = recipes.run(page, runs=runs)
+    path = made["tokenizer"].folder / ("tokenizer.json" if damage == "edited" else artifact.MANIFEST)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises((ArtifactError, ConfigError)):
+        recipes.run(page, runs=runs)
+    again = recipes.run(page, runs=runs, again=True)
+    assert again["tokenizer"].fingerprint == made["tokenizer"].fingerprint
+    assert again["prepare"].manifest == made["prepare"].manifest, "what was good is kept"
+    artifact.open_artifact(again["tokenizer"].folder)

@@ -272,7 +272,10 @@ def _apply(page: dict[str, Any], override: str) -> None:
 
 def _state(folder: Path, fingerprint: str) -> str:
     if artifact.is_finished(folder):
-        return "done" if artifact.read_manifest(folder)["fingerprint"] == fingerprint else "stale"
+        try:
+            return "done" if artifact.read_manifest(folder)["fingerprint"] == fingerprint else "stale"
+        except ArtifactError:  # torn or foreign: `differences` says so, and --again makes it anew
+            return "stale"
     started = _read_started(folder)
     if started is None:
         return "to do"
@@ -290,7 +293,10 @@ def _read_started(folder: Path) -> dict[str, Any] | None:
 def differences(step: Step) -> list[str]:
     """What makes a stale step stale: one line for each config field, parent or version that differs."""
     if artifact.is_finished(step.folder):
-        old: Mapping[str, Any] = artifact.read_manifest(step.folder)
+        try:
+            old: Mapping[str, Any] = artifact.read_manifest(step.folder)
+        except ArtifactError as error:
+            return [f"{error.what}: {error.found}"]
     else:
         old = _read_started(step.folder) or {"config": {}}
     lines = _differing("", old["config"], step.config.model_dump(mode="json"))
@@ -340,12 +346,19 @@ def run(
                 raise ArtifactError(
                     f"{step.name} is needed and is {step.state}", where=step.folder, remedy="start from it or before it"
                 )
-            redo = again and (step.state == "stale" or (from_section is not None and index >= first))
+            redo = again and index >= first and (from_section is not None or not _is_good(step))
             inputs = {need: made[parent] for need, parent in step.parents.items()}
             made[step.name] = carry_out(step, inputs, rank=rank, redo=redo)
             if after is not None and rank == 0:
                 after(step, made[step.name])
     return made
+
+
+def _is_good(step: Step) -> bool:
+    """False where `again` has something to mend: the step is stale, or done and damaged."""
+    if step.state == "done":
+        return not artifact.check_files(step.folder, artifact.read_manifest(step.folder))
+    return step.state != "stale"
 
 
 def _bounds(steps: Sequence[Step], from_section: str | None, until: str | None) -> tuple[int, int]:
@@ -390,6 +403,12 @@ def carry_out(step: Step, inputs: Mapping[str, Artifact], *, rank: int = 0, redo
 
 def _begin(step: Step, redo: bool) -> None:
     """Make the folder ready: emptied where it is made anew, marked with what is being made."""
+    if step.state == "to do" and step.folder.is_dir() and any(step.folder.iterdir()):
+        raise ArtifactError(
+            "the folder holds files that are not this stage's",
+            where=step.folder,
+            remedy="give a new or an empty folder; nothing was touched",
+        )
     if redo and step.folder.exists():
         console.say(f"{step.name}: the earlier result is removed ({step.folder})", style="dim")
         shutil.rmtree(step.folder)

@@ -73,6 +73,14 @@ def test_likeness_ignores_the_runs_own_seed_and_length_and_sees_everything_else(
     assert forecast.likeness(config, {"shards": shards[2]}) != name
 
 
+def test_likeness_is_the_same_on_another_patch_level_of_python(tmp_path):
+    names = set()
+    for number, version in enumerate(("1 of Python 3.11.7", "1 of Python 3.13.1", "2 of Python 3.13.1")):
+        sources = sealed(tmp_path / f"sources{number}", {"sources": [{"version": version}]})
+        names.add(forecast.likeness({"size": "tiny"}, {"shards": sources}))
+    assert len(names) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_the_band_holds_over_twenty_seeds(tmp_path, capsys):

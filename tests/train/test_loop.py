@@ -43,10 +43,10 @@ def test_report_evaluate_save_come_in_this_order(rows):
         events.append(("report", report.step))
     assert events == [
         ("report", 1),
-        ("evaluate", 2), ("save", 2), ("report", 2),  # the best so far is always saved
-        ("save", 3), ("report", 3),
-        ("evaluate", 4), ("save", 4), ("report", 4),
-        ("evaluate", 5), ("save", 5), ("report", 5),
+        ("evaluate", 2), ("report", 2), ("save", 2),  # the best so far is always saved
+        ("report", 3), ("save", 3),
+        ("evaluate", 4), ("report", 4), ("save", 4),
+        ("evaluate", 5), ("report", 5), ("save", 5),
     ]  # fmt: skip
 
 

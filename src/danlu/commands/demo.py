@@ -25,6 +25,8 @@ from danlu.recipe import Recipe, Step
 
 SENTENCES = ("安娜星期一在市场买了12个苹果。", "On Monday, Anna bought 12 apples at the market.")
 LOOK_SECONDS = 0.2
+STEPS_TO_REPEAT = 5
+"""Steps beyond the newest checkpoint at the kill: what both processes make, so that their orders can be compared."""
 
 
 def run(recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill: bool = True) -> None:
@@ -75,7 +77,7 @@ def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, k
             child.wait()
             console.heading(f"signal 9: the training process was killed at step {step}, in the middle of its work")
             console.say("  it had no chance to say goodbye; the same command goes on from the newest valid checkpoint")
-            before = _orders(training.folder)
+            before = _orders_after_checkpoint(training.folder)
             child = subprocess.Popen(words)
             code = child.wait()
             if code == 0:
@@ -92,12 +94,18 @@ def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, k
 
 
 def _wait_for_half(child: subprocess.Popen[bytes], folder: Path) -> bool:
-    """True when half of the steps are done and a checkpoint exists; False where the child ended before."""
+    """True when half of the steps are done, some of them beyond a checkpoint; False where the child ended before."""
+    seen: int | None = None
     while child.poll() is None:
         time.sleep(LOOK_SECONDS)
         plan = _json(folder / "plan.json")
         line = _last_line(folder / "metrics.jsonl")
-        if plan and line and 2 * line["step"] >= plan["steps"] and any((folder / "checkpoints").glob("step-*")):
+        if plan and line and seen is None:
+            seen = line["step"]
+        if not plan or not line or line["step"] == seen:
+            continue  # nothing yet, or what an earlier process left
+        beyond = line["step"] - _newest_checkpoint(folder)
+        if 2 * line["step"] >= plan["steps"] and _newest_checkpoint(folder) > 0 and beyond >= STEPS_TO_REPEAT:
             return True
     return False
 
@@ -116,6 +124,17 @@ def _last_line(path: Path) -> dict[str, Any]:
         return json.loads(lines[-1]) if lines else {}
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def _newest_checkpoint(folder: Path) -> int:
+    """The step that the killed process will come back to; 0 before the first checkpoint."""
+    return max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*")), default=0)
+
+
+def _orders_after_checkpoint(folder: Path) -> dict[int, str]:
+    """The steps that the process which comes back has to make again: the only ones that prove anything."""
+    newest = _newest_checkpoint(folder)
+    return {step: order for step, order in _orders(folder).items() if step > newest}
 
 
 def _orders(folder: Path) -> dict[int, str]:

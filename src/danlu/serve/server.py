@@ -41,6 +41,9 @@ class DeadlineProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         before = self.cycle
         super().data_received(data)
+        if self.cycle is not before:  # the headers have arrived
+            _cancel(self._header_deadline)
+            self._header_deadline = None
         if self.cycle is before and self._is_between_requests and self._header_deadline is None:
             self._expect_headers()
 

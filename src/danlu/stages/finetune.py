@@ -137,6 +137,8 @@ def questions_of(rows: Any, tokenizer: Tokenizer, count: int) -> list[tuple[list
     """
     import numpy as np
 
+    if rows.num_rows == 0:
+        return []
     opening = tokenizer.special["<|assistant|>"]
     found = []
     for row in np.unique(np.linspace(0, rows.num_rows - 1, num=max(count, 1)).astype(np.int64))[:count]:

@@ -61,7 +61,11 @@ def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
     for name, rows in (("train", course.rows), ("validation", course.validation_rows)):
         if rows.num_rows == 0 or rows.num_targets == 0:
-            raise DataError(f"the {name} rows hold nothing to learn", where=rows.folder, remedy="prepare more text")
+            raise DataError(
+                f"the {name} rows hold nothing to learn",
+                where=rows.folder,
+                remedy="prepare more text or conversations, or raise prepare.validation_share",
+            )
     micro_batch_rows, micro_reason = choose_micro_batch(
         course.parallel.micro_batch_rows, course.model.config, world, course.batch_rows, course.rows.row_length
     )

@@ -31,13 +31,22 @@ def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
     waiting = dict(inputs)
     while waiting:
         need, parent = waiting.popitem()
-        facts[f"{need}:{parent.manifest['stage']}"] = parent.config
+        facts[f"{need}:{parent.manifest['stage']}"] = _without_patch_level(parent.config)
         for name, above in parent.manifest["parents"].items():
             try:
                 waiting[f"{need}.{name}"] = open_artifact(parent.folder / above["folder"], verify=False)
             except ArtifactError:
                 facts[f"{need}.{name}"] = {"gone": above["fingerprint"]}
     return digest(facts)[:16]
+
+
+def _without_patch_level(value: Any) -> Any:
+    """The same settings on another Python: its help texts change by a few words from one version to the next."""
+    if isinstance(value, Mapping):
+        return {key: _without_patch_level(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_patch_level(inner) for inner in value]
+    return value.split(" of Python ")[0] if isinstance(value, str) else value
 
 
 def predict(name: str, tokens: int, table: Path = TABLE) -> dict[str, float] | None:

@@ -141,10 +141,10 @@ def train(
         stopping = _agreed(outside.asked_to_stop(), learner.world)
         progress.elapsed_seconds = clock() - began_at
         stopped_early = _out_of_patience(plan, progress)
+        # Told before it is saved: a kill in between takes the line back on resuming; the other way round it were lost.
+        yield StepReport(**{**vars(report), "validation": validation, "stopped_early": stopped_early})
         if last or improved or stopped_early or stopping or progress.step % plan.save_every == 0:
             outside.save()
-
-        yield StepReport(**{**vars(report), "validation": validation, "stopped_early": stopped_early})
         if stopping and not last:
             raise Stopped
 

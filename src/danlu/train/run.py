@@ -122,7 +122,8 @@ class _Silence:
 def _diary(run: Run, progress: Progress) -> Journal | _Silence:
     if not run.learner.world.is_first:
         return _Silence()
-    return Journal(run.out, progress.step, open_trackers(run.trackers, run.out, run.out.resolve().parent.name))
+    told = progress.step if progress.step > 0 else -1  # a run that begins again tells its step 0 again
+    return Journal(run.out, told, open_trackers(run.trackers, run.out, run.out.resolve().parent.name))
 
 
 def _evaluate(run: Run, journal: Journal | _Silence, progress: Progress) -> dict[str, float]:
@@ -250,7 +251,11 @@ def finish(run: Run, progress: Progress, folder: Path) -> int:
     """Give the model its final weights: the best by validation, or the last; returns their step."""
     if run.checkpoints.finish == "last" or progress.best_step in (None, progress.step):
         return progress.step
-    best = checkpoint.open_checkpoint(folder / checkpoint.folder_name(int(progress.best_step or 0)))
+    try:
+        best = checkpoint.open_checkpoint(folder / checkpoint.folder_name(int(progress.best_step or 0)))
+    except ArtifactError as error:
+        console.warn_once(f"{error}\n  the weights of the last step are used instead of the best ones")
+        return progress.step
     load_parameters(run.learner.model, best.tensors("model"))
     return best.step
 
