@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -69,6 +70,14 @@ def test_late_headers_of_a_second_request_too(quick):
         assert b" 200 " in received_until(connection, b'"ok"')
         connection.sendall(b"GET /health HT")
         assert everything(connection) == b""
+
+
+def test_a_connection_with_timely_requests_outlives_the_header_deadline(quick):
+    with connect(quick) as connection:
+        for _ in range(6):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b" 200 " in received_until(connection, b'"ok"')
+            time.sleep(0.3)
 
 
 def test_a_late_body_is_a_408(quick):
