@@ -178,7 +178,7 @@ def test_X10_an_over_long_prompt_is_refused_with_both_numbers(server):
         assert "256" in caught.value.message
     with pytest.raises(openai.BadRequestError, match="256"):
         server.client().completions.create(model=NAME, prompt=text)
-    # The longest that fits is taken whole, and answered with the one token that is left (greedy: a drawn one may be a stop).
+    # The longest that fits is taken whole, and answered with one token (greedy: a drawn one may be a stop).
     ids = [10 + index % 50 for index in range(255)]
     filled = server.client().completions.create(model=NAME, prompt=ids, max_tokens=50, temperature=0)
     assert (filled.usage.prompt_tokens, filled.usage.completion_tokens) == (255, 1)
