@@ -14,7 +14,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from danlu import recipe as recipes
+from danlu import running
 from danlu.base import artifact, console
 from danlu.base.config import COUNT_UNITS, _with_unit
 from danlu.recipe import Recipe
@@ -39,7 +39,7 @@ def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[s
     words = ("name=forecast", f"pretrain.seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
     read = Recipe.load(page, words)
     until = next(section.name for section in read.sections if section.stage.name == "pretrain")
-    made = recipes.run(read, runs=runs, until=until, again=True)
+    made = running.run(read, runs=runs, until=until, again=True)
     done = made[until]
     step = next(step for step in read.plan(runs) if step.name == until)
     name = forecast.likeness(done.config, {need: made[parent] for need, parent in step.parents.items()})

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from danlu.convert import Loaded, load
-    from danlu.recipe import Recipe, run
+    from danlu.recipe import Recipe
+    from danlu.running import run
 
 __version__ = "0.1.0"
 __all__ = ["Recipe", "__version__", "generate", "load", "run"]
@@ -20,10 +21,14 @@ __all__ = ["Recipe", "__version__", "generate", "load", "run"]
 
 def __getattr__(name: str) -> Any:
     """Import `run`, `Recipe` and `load` when they are first asked for."""
-    if name in ("run", "Recipe"):
+    if name == "run":
+        from danlu import running
+
+        return running.run
+    if name == "Recipe":
         from danlu import recipe
 
-        return getattr(recipe, name)
+        return recipe.Recipe
     if name == "load":
         from danlu import convert
 

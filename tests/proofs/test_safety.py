@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from danlu import recipe
+from danlu import running
 from danlu.base.artifact import open_artifact
 from danlu.base.errors import ConfigError
 from danlu.commands import report
+from danlu.recipe import Recipe
 from tests import audit
 from tests.proofs.mutant import Mutant
 
@@ -125,7 +126,7 @@ def test_RX1_a_recipe_is_values_only(text, tmp_path, watched):
     page = tmp_path / "hostile.yaml"
     page.write_text(f"name: {text.format(canary=str(canary))}\nprepare: {{sources: [x]}}\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        recipe.Recipe.load(page)
+        Recipe.load(page)
     assert not canary.exists()
     assert watched() == []
 
@@ -141,7 +142,7 @@ def test_RX3_the_network_is_cut_in_this_session(watched):
 
 def test_RX3_from_raw_text_to_a_served_reply_without_a_network(tmp_path, watched):
     """Every stage, the export checked by transformers, the server, the report: nothing reaches for the network."""
-    made = recipe.run(recipe.Recipe.from_dict(SMALL), runs=tmp_path)
+    made = running.run(Recipe.from_dict(SMALL), runs=tmp_path)
     assert list(made) == [name for name in SMALL if name != "name"]
     assert len(json.loads(made["serve"].path("replies.json").read_text())) >= 3
     assert all(open_artifact(part.folder).kind == part.kind for part in made.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from danlu import recipe as recipes
+from danlu import running
 from danlu.base import artifact
 from danlu.train import forecast
 
@@ -86,10 +86,10 @@ def test_likeness_is_the_same_on_another_patch_level_of_python(tmp_path):
 def test_the_band_holds_over_twenty_seeds(tmp_path, capsys):
     """Twenty runs of the quickstart's training from other seeds, on its own text; the hit rate is printed."""
     words = ("name=seeds", "pretrain.minutes=null", "pretrain.tokens=1.6M")
-    recipes.run(QUICKSTART, *words, runs=tmp_path, until="shard")
+    running.run(QUICKSTART, *words, runs=tmp_path, until="shard")
     reached = []
     for seed in range(20):
-        made = recipes.run(
+        made = running.run(
             QUICKSTART,
             *words,
             f"pretrain.seed={seed}",

@@ -2,7 +2,7 @@
 
 In: a recipe. Out: on the screen, the machine, the plan, each stage as it works, the kill and the return, predicted
 against reached, the next commands. Called by `cli` (`make demo`). Every stage is the ordinary one, run by the
-ordinary `recipe.run`; only pre-training is a child process, because it is going to be killed.
+ordinary `running.run`; only pre-training is a child process, because it is going to be killed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from danlu import recipe as recipes
+from danlu import running
 from danlu.base import artifact, console
 from danlu.base.errors import UserError
 from danlu.commands import doctor, report, show
@@ -44,11 +44,11 @@ def run(recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill:
     names = [section.name for section in read.sections]
     before = names[: names.index(training.name)]
     if before:
-        recipes.run(read, runs=runs, until=before[-1])
+        running.run(read, runs=runs, until=before[-1])
     _say_tokens(read, runs)
     if training.state != "done":
         _train(recipe, values, runs, training, kill=kill)
-    made = recipes.run(read, runs=runs, after=lambda step, done: report.build(folder))
+    made = running.run(read, runs=runs, after=lambda step, done: report.build(folder))
     report.build(folder)
     _say_end(made, folder, time.monotonic() - started_at)
 

@@ -1,7 +1,7 @@
 """`danlu run`: carry out a recipe and end with its report.
 
 In: a recipe file and overrides. Out: artefacts below `runs/NAME`, `report.html` beside them, a table of what was made.
-Called by `cli` and `commands.demo`. The work is `recipe.run`.
+Called by `cli` and `commands.demo`. The work is `running.run`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from danlu import recipe as recipes
+from danlu import running
 from danlu.base import console
 from danlu.commands import report
+from danlu.recipe import Recipe
 
 
 def run(
@@ -25,9 +26,9 @@ def run(
     rank: int = 0,
 ) -> None:
     """Run the sections, rebuild the report after each, and say where everything lies."""
-    read = recipes.Recipe.load(recipe, values)
+    read = Recipe.load(recipe, values)
     folder = runs / read.name
-    made = recipes.run(
+    made = running.run(
         read,
         runs=runs,
         from_section=from_section,

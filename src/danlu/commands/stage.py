@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from danlu import recipe as recipes
+from danlu import running
 from danlu.base import artifact, console
 from danlu.base.errors import ConfigError, nearest
+from danlu.recipe import Recipe, single_step
 from danlu.stages import Stage
 
 
@@ -42,12 +43,12 @@ def run(
 
 
 def _from_recipe(stage: Stage, page: Path, values: Sequence[str], runs: Path, again: bool, rank: int) -> None:
-    read = recipes.Recipe.load(page, values)
+    read = Recipe.load(page, values)
     names = [section.name for section in read.sections if section.stage.name == stage.name]
     if not names:
         raise ConfigError(f"the recipe has no section of the stage {stage.name}", where=page)
     for name in names:
-        recipes.run(read, runs=runs, from_section=name, until=name, again=again, rank=rank)
+        running.run(read, runs=runs, from_section=name, until=name, again=again, rank=rank)
 
 
 def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path, again: bool, rank: int) -> None:
@@ -68,7 +69,7 @@ def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path
             f"{stage.name} needs {', '.join(missing)}",
             remedy=" ".join(f"--input {need}=FOLDER" for need in missing),
         )
-    step = recipes.single_step(stage, values, opened, out)
-    made = recipes.carry_out(step, opened, rank=rank, redo=again and step.state != "to do")
+    step = single_step(stage, values, opened, out)
+    made = running.carry_out(step, opened, rank=rank, redo=again and step.state != "to do")
     console.say(f"{made.kind}: {made.folder}")
     console.emit("done", artifacts={stage.name: str(made.folder)})

@@ -1,0 +1,116 @@
+"""Carrying a recipe out: keep, continue, refuse, again; from and until; one process at a time."""
+
+import json
+
+import pytest
+import yaml
+
+from danlu import running
+from danlu.base import artifact
+from danlu.base.errors import ArtifactError, ConfigError
+from danlu.recipe import Recipe
+
+FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
+In the morning both of them walk down to the river, where the water is cold and the stones are round.
+狐狸跳过了懒狗，懒狗梦见了一只不快也不红的狐狸。早上它们一起走到河边，河水很凉，石头很圆。
+"""
+
+
+def small(tmp_path):
+    (tmp_path / "text").mkdir(exist_ok=True)
+    (tmp_path / "text" / "a.txt").write_text(FOX)
+    page = {"name": "small", "prepare": {"sources": [str(tmp_path / "text")]}, "tokenizer": {"vocabulary_size": 300}}
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(page, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_finished_sections_are_kept_and_changed_ones_refused_with_the_difference(tmp_path, capsys):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    first = running.run(page, runs=runs)
+    second = running.run(page, runs=runs)
+    assert first["tokenizer"].manifest == second["tokenizer"].manifest, "nothing was made twice"
+    assert "kept" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="vocabulary_size: 300 -> 280"):
+        running.run(page, "tokenizer.vocabulary_size=280", runs=runs)
+    again = running.run(page, "tokenizer.vocabulary_size=280", runs=runs, again=True)
+    assert again["prepare"].manifest == first["prepare"].manifest, "only what was stale is made again"
+    assert again["tokenizer"].config["vocabulary_size"] == 280
+
+
+def test_changed_source_text_is_noticed(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    running.run(page, runs=runs)
+    (tmp_path / "text" / "a.txt").write_text(FOX.replace("brown", "red"))
+    with pytest.raises(ConfigError, match="raw source files have changed"):
+        running.run(page, runs=runs)
+
+
+def test_from_needs_what_comes_before_and_until_stops(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    with pytest.raises(ArtifactError, match="prepare is needed and is to do"):
+        running.run(page, runs=runs, from_section="tokenizer")
+    assert list(running.run(page, runs=runs, until="prepare")) == ["prepare"]
+    assert list(running.run(page, runs=runs, from_section="tokenizer")) == ["prepare", "tokenizer"]
+    with pytest.raises(ConfigError, match="did you mean 'tokenizer'"):
+        running.run(page, runs=runs, until="tokeniser")
+
+
+def test_damage_is_found_before_a_section_is_built_on_it(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    path = made["prepare"].folder / "train.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"fox", b"f0x"))
+    with pytest.raises(ArtifactError, match="another SHA-256"):
+        running.run(page, runs=runs)
+
+
+def test_an_unfinished_folder_is_continued_and_one_of_another_config_refused(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    (made["tokenizer"].folder / artifact.MANIFEST).unlink()
+    assert Recipe.load(page).plan(runs)[1].state == "interrupted"
+    with pytest.raises(ConfigError, match="was made from something else"):
+        running.run(page, "tokenizer.vocabulary_size=280", runs=runs)
+    assert running.run(page, runs=runs)["tokenizer"].fingerprint == made["tokenizer"].fingerprint
+
+
+def test_one_run_at_a_time(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    with running._only_one(runs / "small", 0), pytest.raises(ArtifactError, match="running already"):
+        running.run(page, runs=runs)
+
+
+def test_the_manifest_walks_back_to_the_text(tmp_path):
+    made = running.run(small(tmp_path), runs=tmp_path / "runs")
+    manifest = json.loads((made["tokenizer"].folder / artifact.MANIFEST).read_text())
+    parent = (made["tokenizer"].folder / manifest["parents"]["corpus"]["folder"]).resolve()
+    assert artifact.read_manifest(parent)["fingerprint"] == manifest["parents"]["corpus"]["fingerprint"]
+    assert artifact.read_manifest(parent)["sources"] is not None
+
+
+@pytest.mark.parametrize("name", ["prepare", "tokenizer"])
+def test_a_folder_with_somebodys_files_is_never_touched(tmp_path, name):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    mine = runs / "small" / name / "train.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ArtifactError, match="not this stage's"):
+        running.run(page, runs=runs)
+    assert mine.read_text() == "mine"
+    assert list(mine.parent.iterdir()) == [mine]
+
+
+@pytest.mark.parametrize("damage", ["edited", "torn manifest"])
+def test_again_mends_what_is_damaged(tmp_path, damage):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    path = made["tokenizer"].folder / ("tokenizer.json" if damage == "edited" else artifact.MANIFEST)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises((ArtifactError, ConfigError)):
+        running.run(page, runs=runs)
+    again = running.run(page, runs=runs, again=True)
+    assert again["tokenizer"].fingerprint == made["tokenizer"].fingerprint
+    assert again["prepare"].manifest == made["prepare"].manifest, "what was good is kept"
+    artifact.open_artifact(again["tokenizer"].folder)
