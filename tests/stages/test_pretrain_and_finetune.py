@@ -19,6 +19,7 @@ from danlu.stages import finetune, pretrain, shard, tokenizer
 from danlu.train import speed
 from danlu.train.interrupts import Interrupted
 from danlu.train.loop import Progress
+from danlu.train.validation import Validation
 from tests.small import random_conversations, random_documents, write_corpus
 
 SHAPE = {"width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "head_width": 16, "mlp_width": 64, "context_length": 128}
@@ -174,6 +175,30 @@ def test_finetune_teaches_and_shows_before_and_after(pretrained, inputs, tmp_pat
     assert not torch.equal(loaded.model.embedding.weight, convert.load(pretrained.folder).model.embedding.weight), (
         "something was learnt"
     )
+
+
+def test_the_answers_after_come_from_the_weights_that_the_folder_holds(pretrained, inputs, tmp_path, monkeypatch):
+    """The best checkpoint is an early one here; what the last step answered is nobody's answer any more."""
+    tables, measured = [], []
+    measure = Validation.measure
+
+    def worse_each_time(self, model, world):
+        measured.append(measure(self, model, world))
+        return {**measured[-1], "loss": float(len(measured))}
+
+    monkeypatch.setattr(console, "table", lambda columns, rows, **_: tables.append(list(rows)))
+    monkeypatch.setattr(Validation, "measure", worse_each_time)
+    settings = {**FINETUNE, "learning_rate": 0.05}
+    tuned = made(finetune, tmp_path / "out", {**inputs, "model": pretrained}, **settings)
+    assert tuned.metrics["used_step"] == 4 < tuned.metrics["steps"]
+
+    loaded, rows = convert.load(tuned.folder), RowSet.open(inputs["shards"].folder / "chat-validation")
+    asked = finetune.questions_of(rows, loaded.tokenizer, FINETUNE["questions"])
+    answers = finetune._answer(loaded.model, loaded.tokenizer, asked, QUICK["watch"]["sample_tokens"])
+    assert [row[2] for row in tables[0]] == [finetune._in_short(one["text"]) for one in answers]
+    told = lines(tuned.folder, "samples.jsonl")
+    last = [line["text"] for line in told if line["step"] == told[-1]["step"]]
+    assert last != [one["text"] for one in answers], "the last step would have answered otherwise"
 
 
 def test_finetune_trains_on_the_assistants_words_only(pretrained, inputs, tmp_path):

@@ -70,7 +70,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         model = _model(convert.load(inputs["model"].folder), config)
         outcome = teach(_course(config, model, tokenizer, inputs["shards"].folder, out), world)
         if world.is_first:
-            _say_before_and_after(out)
+            _say_before_and_after(out, outcome.used_step)
             convert.save(out, model, tokenizer, card=_card(model, outcome.validation["loss"], outcome.progress.tokens))
             seal(
                 out,
@@ -174,8 +174,8 @@ def _answer(
     ]
 
 
-def _say_before_and_after(out: Path) -> None:
-    """A table of the first and the last answers in the run's diary."""
+def _say_before_and_after(out: Path, used_step: int) -> None:
+    """A table of the first answers in the run's diary and of those of `used_step`, whose weights the folder holds."""
     import json
 
     from danlu.train.journal import SAMPLES
@@ -183,12 +183,12 @@ def _say_before_and_after(out: Path) -> None:
     lines = [json.loads(line) for line in (out / SAMPLES).read_text(encoding="utf-8").splitlines()]
     if not lines:
         return
-    first, last = lines[0]["step"], lines[-1]["step"]
+    first = lines[0]["step"]
     before = {line["prompt"]: line["text"] for line in lines if line["step"] == first}
     rows = [
         tuple(map(_in_short, (line["prompt"][-60:], before.get(line["prompt"], ""), line["text"], line["wanted"])))
         for line in lines
-        if line["step"] == last
+        if line["step"] == used_step
     ]
     console.table(("question", "before", "after", "wanted"), rows)
 
