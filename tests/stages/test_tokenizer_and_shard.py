@@ -10,11 +10,12 @@ import pytest
 from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, Message
+from danlu.commands import inspect
 from danlu.shards.batches import IGNORE
 from danlu.shards.encode import NOTHING_TO_LEARN, OVER_LONG
 from danlu.shards.files import RowSet
 from danlu.stages import shard, tokenizer
-from danlu.tokenizer.chat import ChatTemplate
+from danlu.tokenizer.chat import TEMPLATE_HASH, ChatTemplate
 from danlu.tokenizer.tokenizer import Tokenizer
 from tests.small import random_conversations, random_documents, write_corpus
 
@@ -58,6 +59,13 @@ def test_the_tokenizer_artefact_is_complete(inputs):
     assert set(facts["languages"]) == {"all", "en", "zh"}
     assert facts["languages"]["zh"]["bytes_per_token"] > 1
     assert "".join(facts["examples"]["en"])
+
+
+def test_versions_that_follow_the_template_can_be_read(inputs, shards, capsys):
+    for part in (inputs["tokenizer"], shards):
+        assert part.manifest["stage_version"] == f"1, template {TEMPLATE_HASH[:8]}"
+    inspect.run(shards.folder)
+    assert f"shard (version 1, template {TEMPLATE_HASH[:8]})" in capsys.readouterr().out
 
 
 def test_less_text_is_read_where_asked_and_always_the_same(inputs, tmp_path):

@@ -74,7 +74,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def fingerprint(stage: str, version: int, config: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+def fingerprint(stage: str, version: int | str, config: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """The name of a result before it is made: stage, its version, resolved config, parents' fingerprints."""
     return digest({"stage": stage, "version": version, "config": dict(config), "parents": dict(parents)})
 
@@ -165,7 +165,7 @@ def seal(
     *,
     kind: str,
     stage: str,
-    version: int,
+    version: int | str,
     config: Mapping[str, Any],
     parents: Mapping[str, Artifact],
     metrics: Mapping[str, Any],

@@ -58,9 +58,9 @@ JINJA = (
 TEMPLATE_HASH = hashlib.sha256(JINJA.encode()).hexdigest()
 
 
-def version_with_template(version: int) -> int:
+def version_with_template(version: int) -> str:
     """A stage version that also changes with the template, so that nothing made with an older one is reused."""
-    return version * 10**10 + int(TEMPLATE_HASH[:8], 16)
+    return f"{version}, template {TEMPLATE_HASH[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
