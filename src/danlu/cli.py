@@ -168,11 +168,12 @@ def chat(
     system: Annotated[str, typer.Option(help="a system message to begin with")] = "",
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, max=32768)] = 256,
+    seed: Annotated[int | None, typer.Option(help="with a temperature: draws the same answers each time")] = None,
 ) -> None:
     """Talk to a model in the terminal."""
     from danlu.commands.chat import run
 
-    run(artifact, system=system, temperature=temperature, max_tokens=max_tokens)
+    run(artifact, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)
 
 
 @app.command()
@@ -182,11 +183,17 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
     key_file: Annotated[Path | None, typer.Option(help="file with one API key a line")] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="sequences decoded together")] = 8,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="most tokens of prompt and answer together; by default the model's, but no more than 8192"
+        ),
+    ] = None,
 ) -> None:
     """Serve a model over the OpenAI protocol, with a chat page; Ctrl-C stops it."""
     from danlu.commands.serve import run
 
-    run(artifact, host=host, port=port, key_file=key_file, slots=slots)
+    run(artifact, host=host, port=port, key_file=key_file, slots=slots, length=length)
 
 
 @app.command()
@@ -213,11 +220,12 @@ def demo(
     values: Values = None,
     runs: Runs = Path("runs"),
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="kill training with signal 9 at half-way")] = True,
+    again: Annotated[bool, typer.Option("--again", help="make every section anew")] = False,
 ) -> None:
     """Run the quickstart before your eyes, and pull the plug at half-way."""
     from danlu.commands.demo import run
 
-    run(recipe, values if values is not None else [], runs=runs, kill=kill)
+    run(recipe, values if values is not None else [], runs=runs, kill=kill, again=again)
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ import io
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from danlu.base import console
 from danlu.base.errors import ArtifactError, UserError
+from danlu.cli import app
 from danlu.commands import chat, serve
 from tests import tiny
 
@@ -54,6 +56,11 @@ def test_a_question_larger_than_the_context_is_refused(monkeypatch, capsys, fold
         talk(monkeypatch, capsys, folder, "字" * 300 + "\n")
 
 
+def test_a_seed_draws_the_same_answers_again(monkeypatch, capsys, folder):
+    drawn = [talk(monkeypatch, capsys, folder, "hello\n", temperature=1.5, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_json_lines_for_scripts(monkeypatch, capsys, folder):
     console.set_mode(json_lines=True)
     try:
@@ -83,6 +90,29 @@ def test_serve_says_where_it_is(monkeypatch, capsys, folder):
     assert f"http://127.0.0.1:{listened[0][1]}/v1" in out
     assert "100 tokens of the model's 256" in out
     assert out.endswith("stopped\n")
+
+
+def test_serve_refuses_more_than_the_models_context(folder):
+    with pytest.raises(UserError, match="context is shorter") as caught:
+        serve.run(folder, port=0, length=257)
+    assert "--length 256 or less" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "wanted"),
+    [
+        (chat, ["chat", "--temperature", "0.5", "--seed", "7"], {"temperature": 0.5, "seed": 7}),
+        (chat, ["chat"], {"seed": None}),
+        (serve, ["serve", "--length", "64"], {"length": 64}),
+        (serve, ["serve"], {"length": None}),
+    ],
+)
+def test_options_of_the_command_line_arrive(monkeypatch, tmp_path, command, words, wanted):
+    given = {}
+    monkeypatch.setattr(command, "run", lambda folder, **options: given.update(options))
+    result = CliRunner().invoke(app, [*words, str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert given.items() >= wanted.items()
 
 
 def test_key_files(tmp_path):

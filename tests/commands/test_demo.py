@@ -56,6 +56,53 @@ def test_the_demo_survives_signal_9_and_repeats_nothing(page, capfd):
     assert artifact.read_manifest(folder / "finetune") == before
 
 
+def test_again_makes_every_section_anew_and_alike(page, capfd):
+    """Few steps, nothing killed: what is removed and what is made is the same as in the long way."""
+    runs, values = page.parent / "again", ["pretrain.tokens=3k"]
+    folder = runs / "tiny-demo"
+    demo.run(page, values, runs=runs, kill=False)
+    first = {path.parent.name: artifact.read_manifest(path.parent) for path in folder.glob("*/manifest.json")}
+    for name in first:
+        (folder / name / "earlier").mkdir()  # a folder without files is no damage: it stays where a section is kept
+    capfd.readouterr()
+    demo.run(page, values, runs=runs, kill=False, again=True)
+    said = capfd.readouterr().out
+    assert len(first) == 5
+    for name, before in first.items():
+        assert f"{name}: the earlier result is removed" in said, said
+        assert not (folder / name / "earlier").exists()
+        after = artifact.read_manifest(folder / name)
+        assert after["fingerprint"] == before["fingerprint"]
+        assert after["files"].get("model.safetensors") == before["files"].get("model.safetensors")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_process_that_comes_back_never_begins_anew(page, monkeypatch, again):
+    started = []
+
+    class Child:
+        def __init__(self, words):
+            started.append(words)
+
+        def kill(self):
+            pass
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(demo.subprocess, "Popen", Child)
+    monkeypatch.setattr(demo, "_wait_for_half", lambda child, folder: True)
+    monkeypatch.setattr(demo, "_last_line", lambda path: {"step": 7})
+    monkeypatch.setattr(demo, "_newest_checkpoint", lambda folder: 5)
+    monkeypatch.setattr(demo, "_orders", lambda folder: {6: "a", 7: "b"})
+    training = Recipe.load(page).plan(page.parent)[3]
+    demo._train(page, [], page.parent, training, kill=True, again=again)
+    first, second = started
+    assert ("--again" in first) == again
+    assert "--again" not in second
+    assert first[: len(second)] == second
+
+
 def test_a_changed_order_would_be_said():
     with pytest.raises(UserError, match="order of samples changed"):
         demo._say_same_order({1: "a", 2: "b"}, {1: "a", 2: "c"})

@@ -29,8 +29,10 @@ STEPS_TO_REPEAT = 5
 """Steps beyond the newest checkpoint at the kill: what both processes make, so that their orders can be compared."""
 
 
-def run(recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill: bool = True) -> None:
-    """Run the recipe to the end; a second call repeats no finished stage."""
+def run(
+    recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill: bool = True, again: bool = False
+) -> None:
+    """Run the recipe to the end; a second call repeats no finished stage, unless `again`: then all are made anew."""
     started_at = time.monotonic()
     read = Recipe.load(recipe, values)
     folder = runs / read.name
@@ -42,13 +44,19 @@ def run(recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill:
     if training is None:
         raise UserError("the demo needs a recipe with a pretrain section", where=recipe)
     names = [section.name for section in read.sections]
-    before = names[: names.index(training.name)]
+    before, later = names[: names.index(training.name)], names[names.index(training.name) + 1 :]
     if before:
-        running.run(read, runs=runs, until=before[-1])
+        running.run(read, runs=runs, from_section=before[0], until=before[-1], again=again)
     _say_tokens(read, runs)
-    if training.state != "done":
-        _train(recipe, values, runs, training, kill=kill)
-    made = running.run(read, runs=runs, after=lambda step, done: report.build(folder))
+    if again or training.state != "done":
+        _train(recipe, values, runs, training, kill=kill, again=again)
+    made = running.run(
+        read,
+        runs=runs,
+        from_section=later[0] if later else None,
+        again=again,
+        after=lambda step, done: report.build(folder),
+    )
     report.build(folder)
     _say_end(made, folder, time.monotonic() - started_at)
 
@@ -66,10 +74,13 @@ def _say_tokens(read: Recipe, runs: Path) -> None:
         console.say("  " + " | ".join(tokenizer.token_text(token) for token in tokenizer.encode(sentence)))
 
 
-def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, kill: bool) -> None:
-    """Pre-train in a child; kill it with signal 9 at half-way and start it again: nothing may be lost."""
+def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, kill: bool, again: bool) -> None:
+    """Pre-train in a child; kill it with signal 9 at half-way and start it again: nothing may be lost.
+
+    With `again` the first child begins from nothing; the second goes on from what the first one saved.
+    """
     words = [sys.executable, "-m", "danlu", "run", str(recipe), *values, "--runs", str(runs), "--until", training.name]
-    child = subprocess.Popen(words)
+    child = subprocess.Popen([*words, *(["--from", training.name, "--again"] if again else [])])
     try:
         if kill and _wait_for_half(child, training.folder):
             step = _last_line(training.folder / "metrics.jsonl")["step"]

@@ -43,7 +43,14 @@ def run(
     if loaded.tokenizer is None:
         raise ArtifactError("the model folder has no tokenizer", where=folder, remedy="export the model again")
     context = loaded.config.context_length
-    room = min(context, LONGEST_CONTEXT) if length is None else min(length, context)
+    if length is not None and length > context:
+        raise UserError(
+            "the model's context is shorter than that",
+            where=folder,
+            found=f"--length {length:,}; the model has {context:,} tokens",
+            remedy=f"give --length {context} or less, or leave it out",
+        )
+    room = length if length is not None else min(context, LONGEST_CONTEXT)
     name = folder.resolve().name
     fingerprint = read_manifest(folder)["fingerprint"][:16] if is_finished(folder) else "unknown"
     engine = Engine(loaded.model, num_slots=slots, length=room, vocabulary_limit=loaded.tokenizer.size)
