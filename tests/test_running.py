@@ -1,6 +1,10 @@
 """Carrying a recipe out: keep, continue, refuse, again; from and until; one process at a time."""
 
+import fcntl
 import json
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -8,7 +12,8 @@ import yaml
 from danlu import running
 from danlu.base import artifact
 from danlu.base.errors import ArtifactError, ConfigError
-from danlu.recipe import Recipe
+from danlu.recipe import Recipe, single_step
+from danlu.stages import STAGES
 
 FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
 In the morning both of them walk down to the river, where the water is cold and the stones are round.
@@ -75,10 +80,54 @@ def test_an_unfinished_folder_is_continued_and_one_of_another_config_refused(tmp
     assert running.run(page, runs=runs)["tokenizer"].fingerprint == made["tokenizer"].fingerprint
 
 
+HOLD = "import fcntl, sys, time; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True)"
+
+
+@contextmanager
+def holding(lock):
+    """Another process holds this lock; in the end it is killed with signal 9."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", f"{HOLD}; time.sleep(600)", lock], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout.readline() == b"\n"
+            yield
+        finally:
+            holder.kill()
+
+
 def test_one_run_at_a_time(tmp_path):
     page, runs = small(tmp_path), tmp_path / "runs"
-    with running._only_one(runs / "small", 0), pytest.raises(ArtifactError, match="running already"):
+    with holding(runs / "small" / ".lock"), pytest.raises(ArtifactError, match="running already"):
         running.run(page, runs=runs)
+    assert running.run(page, runs=runs), "the lock of a process that is dead holds nobody up"
+
+
+def test_one_folder_is_made_by_one_process(tmp_path, monkeypatch):
+    page, runs, out = small(tmp_path), tmp_path / "runs", tmp_path / "alone"
+    corpus = running.run(page, runs=runs, until="prepare")["prepare"]
+
+    def step():
+        return single_step(STAGES["tokenizer"], ["vocabulary_size=300"], {"corpus": corpus}, out)
+
+    with holding(tmp_path / ".alone.lock"), pytest.raises(ArtifactError, match="another process is making this"):
+        running.run_step(step(), {"corpus": corpus})
+    assert not out.exists(), "nothing was touched"
+    with monkeypatch.context() as patch:
+        patch.setattr("danlu.stages.tokenizer.run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            running.run_step(step(), {"corpus": corpus})
+    assert step().state == "interrupted"
+    made = running.run_step(step(), {"corpus": corpus})
+    again = running.run_step(step(), {"corpus": corpus}, again=True)
+    assert again.fingerprint == made.fingerprint
+
+
+def interrupted(config, inputs, out):
+    """A stage that is stopped by Ctrl-C while it holds its folder."""
+    lock = out.with_name(f".{out.name}.lock").open("a")
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    raise KeyboardInterrupt
 
 
 def test_the_manifest_walks_back_to_the_text(tmp_path):

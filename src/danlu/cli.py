@@ -15,6 +15,7 @@ import typer
 from danlu import __version__
 from danlu.base import console
 from danlu.base.errors import UserError
+from danlu.base.world import World
 from danlu.stages import STAGES, Stage
 
 INTERRUPTED = 130
@@ -48,12 +49,12 @@ def _common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    console.set_mode(json_lines=json, quiet=_rank() != 0)
+    console.set_mode(json_lines=json, quiet=not _world().is_first)
 
 
-def _rank() -> int:
-    """Our place under torchrun; 0 where there is no launcher."""
-    return int(os.environ.get("RANK", "0"))
+def _world() -> World:
+    """Our place under torchrun; alone where there is no launcher. The device is for each stage to choose."""
+    return World(rank=int(os.environ.get("RANK", "0")), size=int(os.environ.get("WORLD_SIZE", "1")))
 
 
 @app.command()
@@ -91,7 +92,7 @@ def run(
         from_section=from_section,
         until=until,
         again=again,
-        rank=_rank(),
+        world=_world(),
     )
 
 
@@ -120,7 +121,7 @@ def _add_stage(stage: Stage) -> None:
             inputs=inputs if inputs is not None else [],
             out=out,
             again=again,
-            rank=_rank(),
+            world=_world(),
         )
 
     command.__doc__ = f"{stage.summary[0].upper()}{stage.summary[1:]}."

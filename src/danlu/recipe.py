@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,7 @@ class Section:
 class Step:
     """One section, resolved: what would run, on what, to where, and how that folder stands now.
 
-    `state` is `done`, `stale` (made from something else), `interrupted` or `to do`; `parents`: input name -> section,
-    `ancestry`: input name (or `sources`, for raw files) -> fingerprint.
+    `parents`: input name -> section, `ancestry`: input name (or `sources`, for raw files) -> fingerprint.
     """
 
     section: Section
@@ -72,11 +72,18 @@ class Step:
     ancestry: Mapping[str, str]
     folder: Path
     fingerprint: str
-    state: str
 
     @property
     def name(self) -> str:
         return self.section.name
+
+    @cached_property
+    def state(self) -> str:
+        """`done`, `stale` (made from something else), `interrupted` or `to do`: as it was when first asked for.
+
+        Planning does not ask: while the first rank removes a folder, the others must not look into it.
+        """
+        return _state(self.folder, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def _step(
     if hasattr(module, "source_fingerprint"):
         ancestry = {**ancestry, "sources": module.source_fingerprint(config)}
     name = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
-    return Step(section, config, parents, ancestry, folder, name, state_of(folder, name))
+    return Step(section, config, parents, ancestry, folder, name)
 
 
 def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifact], out: Path) -> Step:
@@ -267,7 +274,7 @@ def _apply(page: dict[str, Any], override: str) -> None:
         raise ConfigError("the value of an override is not valid YAML", where=path, found=error) from None
 
 
-def state_of(folder: Path, fingerprint: str) -> str:
+def _state(folder: Path, fingerprint: str) -> str:
     if artifact.is_finished(folder):
         try:
             return "done" if artifact.read_manifest(folder)["fingerprint"] == fingerprint else "stale"

@@ -1,15 +1,15 @@
 """Carry a recipe out: each section kept, continued, refused or made, in order, by one process or by many ranks.
 
 In: a `Recipe` (or its page and overrides), which part of it, whether to make things again. Out: the artefacts by name.
-Called by the commands and as `danlu.run`. What a recipe is, and how its folders stand, is `recipe`'s; what a stage does
-is in `stages/`.
+Called by the commands and as `danlu.run`. The first rank alone looks at the folders, decides, clears and marks them;
+the others do what it tells them. What a recipe is, and how its folders stand, is `recipe`'s; what a stage does is in
+`stages/`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +17,13 @@ from pathlib import Path
 from danlu.base import artifact, console
 from danlu.base.artifact import Artifact
 from danlu.base.errors import ArtifactError, ConfigError, nearest
-from danlu.recipe import STARTED, Recipe, Step, differences, state_of
+from danlu.base.world import World
+from danlu.recipe import STARTED, Recipe, Step, differences
 
-WAIT_SECONDS = 0.5
+TAKE, JOIN = "take", "join"
+"""What the first rank tells the others of a step: the artefact is there; or: make it with me."""
+Tell = Callable[[str], None]
+ALONE = World()
 
 
 def run(
@@ -29,22 +33,28 @@ def run(
     from_section: str | None = None,
     until: str | None = None,
     again: bool = False,
-    rank: int = 0,
+    world: World = ALONE,
     after: Callable[[Step, Artifact], object] | None = None,
 ) -> dict[str, Artifact]:
     """Run a recipe's sections in order and return their artefacts by name.
 
     A finished section of the same fingerprint is kept; an interrupted one continues; a stale one is an error that lists
     what differs, unless `again`. With `from_section`, earlier sections must be finished, and `again` makes everything
-    from there on anew. Under torchrun pass the `rank`: others than the first wait for stages that run once.
+    from there on anew. Under torchrun every rank calls this with its rank and size in `world`.
     """
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe, overrides)
-    runs = Path(runs)
+    steps = recipe.plan(Path(runs))
+    first, last = _bounds(steps, from_section, until)
+    if not world.is_first:
+        return _follow(steps[: last + 1], {}, world)
     made: dict[str, Artifact] = {}
-    with _only_one(runs / recipe.name, rank):
-        steps = recipe.plan(runs)
-        first, last = _bounds(steps, from_section, until)
+    busy = ArtifactError(
+        "this recipe is running already",
+        where=Path(runs) / recipe.name,
+        remedy="wait for it, or give this one another name",
+    )
+    with _telling(world) as tell, _only_one(Path(runs) / recipe.name / ".lock", busy):
         for index, step in enumerate(steps[: last + 1]):
             if index < first and step.state != "done":
                 raise ArtifactError(
@@ -52,10 +62,18 @@ def run(
                 )
             redo = again and index >= first and (from_section is not None or not _is_good(step))
             inputs = {need: made[parent] for need, parent in step.parents.items()}
-            made[step.name] = carry_out(step, inputs, rank=rank, redo=redo)
-            if after is not None and rank == 0:
+            made[step.name] = _carry_out(step, inputs, tell, redo=redo)
+            if after is not None:
                 after(step, made[step.name])
     return made
+
+
+def run_step(step: Step, inputs: Mapping[str, Artifact], *, again: bool = False, world: World = ALONE) -> Artifact:
+    """Run one step outside any recipe on opened inputs; `again` makes it anew."""
+    if not world.is_first:
+        return _follow([step], inputs, world)[step.name]
+    with _telling(world) as tell:
+        return _carry_out(step, inputs, tell, redo=again)
 
 
 def _is_good(step: Step) -> bool:
@@ -76,33 +94,31 @@ def _bounds(steps: Sequence[Step], from_section: str | None, until: str | None) 
     )
 
 
-def carry_out(step: Step, inputs: Mapping[str, Artifact], *, rank: int = 0, redo: bool = False) -> Artifact:
-    """Keep, continue, refuse or make one step; `inputs` are the opened artefacts it takes, by input name."""
-    if step.state == "done" and not redo:
-        kept = artifact.open_artifact(step.folder)
-        if rank == 0:
-            console.say(
-                f"{step.name}: kept (done, {console.duration(kept.manifest['seconds'])}; {step.folder})", style="dim"
+def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, redo: bool) -> Artifact:
+    """Keep, continue, refuse or make one step, and tell the other ranks what to do about it."""
+    busy = ArtifactError("another process is making this", where=step.folder, remedy="wait for it, or make another")
+    with _only_one(step.folder.resolve().with_name(f".{step.folder.resolve().name}.lock"), busy):
+        if step.state == "done" and not redo:
+            kept = artifact.open_artifact(step.folder)
+            duration = console.duration(kept.manifest["seconds"])
+            console.say(f"{step.name}: kept (done, {duration}; {step.folder})", style="dim")
+            tell(TAKE)
+            return kept
+        if step.state == "stale" and not redo:
+            raise ConfigError(
+                f"{step.name} was made from something else than this recipe now says",
+                where=step.folder,
+                found="\n         ".join(differences(step)),
+                remedy="add --again to make it anew, or give the recipe another name (name=...)",
             )
-        return kept
-    if step.state == "stale" and not redo:
-        raise ConfigError(
-            f"{step.name} was made from something else than this recipe now says",
-            where=step.folder,
-            found="\n         ".join(differences(step)),
-            remedy="add --again to make it anew, or give the recipe another name (name=...)",
-        )
-    if rank != 0 and not step.section.stage.every_rank:
-        return _await(step)
-    if rank == 0:
         _begin(step, redo)
         console.heading(f"{step.name}: {'continuing' if step.state == 'interrupted' else step.section.stage.summary}")
-    done = step.section.stage.module().run(step.config, inputs, step.folder)
-    if done.fingerprint != step.fingerprint:
-        raise ArtifactError(
-            "the stage's inputs changed while it ran", where=step.folder, remedy="run the recipe again with --again"
-        )
-    return done
+        if step.section.stage.every_rank:
+            tell(JOIN)
+            return _make(step, inputs)
+        done = _make(step, inputs)
+        tell(TAKE)
+        return done
 
 
 def _begin(step: Step, redo: bool) -> None:
@@ -113,7 +129,7 @@ def _begin(step: Step, redo: bool) -> None:
             where=step.folder,
             remedy="give a new or an empty folder; nothing was touched",
         )
-    if redo and step.folder.exists():
+    if redo and step.state != "to do":
         console.say(f"{step.name}: the earlier result is removed ({step.folder})", style="dim")
         shutil.rmtree(step.folder)
     step.folder.mkdir(parents=True, exist_ok=True)
@@ -127,29 +143,58 @@ def _begin(step: Step, redo: bool) -> None:
     artifact.write_atomically(step.folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
 
 
-def _await(step: Step) -> Artifact:
-    """Wait until the first rank has finished a stage that runs once; the launcher ends this rank if the first dies."""
-    while not (artifact.is_finished(step.folder) and state_of(step.folder, step.fingerprint) == "done"):
-        time.sleep(WAIT_SECONDS)
-    return artifact.open_artifact(step.folder, verify=False)
+def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:
+    """The stage itself; what it made must be what was planned."""
+    done: Artifact = step.section.stage.module().run(step.config, inputs, step.folder)
+    if done.fingerprint != step.fingerprint:
+        raise ArtifactError(
+            "the stage's inputs changed while it ran", where=step.folder, remedy="run the recipe again with --again"
+        )
+    return done
+
+
+def _follow(steps: Sequence[Step], inputs: Mapping[str, Artifact], world: World) -> dict[str, Artifact]:
+    """What the ranks after the first do: each step as they are told, without a look at its folder before that."""
+    from danlu.parallel.launch import hearing
+
+    made: dict[str, Artifact] = {}
+    with hearing(world) as hear:
+        for step in steps:
+            if hear() == JOIN:
+                taken = {need: made[parent] for need, parent in step.parents.items()}
+                made[step.name] = _make(step, {**inputs, **taken})
+            else:
+                made[step.name] = artifact.open_artifact(step.folder, verify=False)
+    return made
 
 
 @contextmanager
-def _only_one(folder: Path, rank: int) -> Iterator[None]:
-    """Hold the run's lock: two processes making one artefact would destroy each other's work."""
-    if rank != 0:
-        yield
+def _telling(world: World) -> Iterator[Tell]:
+    """A way to tell the other ranks a word; alone there is nobody to tell, and torch need not be there."""
+    if world.size == 1:
+        yield lambda word: None
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    from danlu.parallel.launch import telling
+
+    with telling(world) as tell:
+        yield tell
+
+
+@contextmanager
+def _only_one(lock: Path, busy: ArtifactError) -> Iterator[None]:
+    """Hold a lock, or raise `busy`: two processes making one artefact would destroy each other's work.
+
+    The system lets go of it when its holder ends, however it ends. The empty file stays: whoever removed it could take
+    it away from a process that has just opened it, and the next two would both hold a lock.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
         try:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            console.warn_once("no file locks on this system: take care not to run one recipe twice at a time")
-        except OSError:
-            raise ArtifactError(
-                "this recipe is running already", where=folder, remedy="wait for it, or give this one another name"
-            ) from None
+        except BlockingIOError:
+            raise busy from None
+        except (ImportError, OSError) as error:
+            console.warn_once(f"no file locks here ({error}): take care not to make one folder twice at a time")
         yield

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from danlu import running
 from danlu.base import console
+from danlu.base.world import World
 from danlu.commands import report
 from danlu.recipe import Recipe
+from danlu.running import ALONE
 
 
 def run(
@@ -23,7 +25,7 @@ def run(
     from_section: str | None = None,
     until: str | None = None,
     again: bool = False,
-    rank: int = 0,
+    world: World = ALONE,
 ) -> None:
     """Run the sections, rebuild the report after each, and say where everything lies."""
     read = Recipe.load(recipe, values)
@@ -34,10 +36,10 @@ def run(
         from_section=from_section,
         until=until,
         again=again,
-        rank=rank,
+        world=world,
         after=lambda step, artifact: report.build(folder),
     )
-    if rank != 0:
+    if not world.is_first:
         return
     console.heading("made")
     console.table(

@@ -12,7 +12,9 @@ from pathlib import Path
 from danlu import running
 from danlu.base import artifact, console
 from danlu.base.errors import ConfigError, nearest
+from danlu.base.world import World
 from danlu.recipe import Recipe, single_step
+from danlu.running import ALONE
 from danlu.stages import Stage
 
 
@@ -24,15 +26,15 @@ def run(
     inputs: Sequence[str],
     out: Path | None,
     again: bool,
-    rank: int = 0,
+    world: World = ALONE,
 ) -> None:
     """Run the recipe's sections of this stage, or the stage alone on given folders."""
     pages = [word for word in words if "=" not in word]
     values = [word for word in words if "=" in word]
     if len(pages) == 1 and out is None:
-        _from_recipe(stage, Path(pages[0]), values, runs, again, rank)
+        _from_recipe(stage, Path(pages[0]), values, runs, again, world)
     elif not pages and out is not None:
-        _alone(stage, values, inputs, out, again, rank)
+        _alone(stage, values, inputs, out, again, world)
     else:
         raise ConfigError(
             f"danlu {stage.name} takes a recipe, or --out with the inputs it needs",
@@ -42,16 +44,16 @@ def run(
         )
 
 
-def _from_recipe(stage: Stage, page: Path, values: Sequence[str], runs: Path, again: bool, rank: int) -> None:
+def _from_recipe(stage: Stage, page: Path, values: Sequence[str], runs: Path, again: bool, world: World) -> None:
     read = Recipe.load(page, values)
     names = [section.name for section in read.sections if section.stage.name == stage.name]
     if not names:
         raise ConfigError(f"the recipe has no section of the stage {stage.name}", where=page)
     for name in names:
-        running.run(read, runs=runs, from_section=name, until=name, again=again, rank=rank)
+        running.run(read, runs=runs, from_section=name, until=name, again=again, world=world)
 
 
-def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path, again: bool, rank: int) -> None:
+def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path, again: bool, world: World) -> None:
     """A recipe of one section, whose inputs are folders."""
     opened = {}
     for word in inputs:
@@ -70,6 +72,6 @@ def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path
             remedy=" ".join(f"--input {need}=FOLDER" for need in missing),
         )
     step = single_step(stage, values, opened, out)
-    made = running.carry_out(step, opened, rank=rank, redo=again and step.state != "to do")
+    made = running.run_step(step, opened, again=again, world=world)
     console.say(f"{made.kind}: {made.folder}")
     console.emit("done", artifacts={stage.name: str(made.folder)})

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from danlu.base.world import World
+from danlu.parallel.launch import corner
 
 BUCKET_BYTES = 25 * 2**20
 TIMEOUT = timedelta(minutes=10)
@@ -32,7 +33,9 @@ def joined(world: World) -> Iterator[World]:
         return
     if world.device.startswith("cuda"):
         torch.cuda.set_device(world.device)
-    dist.init_process_group("nccl" if world.device.startswith("cuda") else "gloo", timeout=TIMEOUT)
+    backend = "nccl" if world.device.startswith("cuda") else "gloo"
+    # A corner of its own: in the store of an earlier group the ranks would find each other's old addresses.
+    dist.init_process_group(backend, store=corner(world), rank=world.rank, world_size=world.size, timeout=TIMEOUT)
     try:
         yield world
     finally:
