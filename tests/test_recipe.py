@@ -82,6 +82,36 @@ def test_a_page_that_cannot_be_meant_is_refused(tmp_path, text, said):
         Recipe.load(write(tmp_path, text))
 
 
+LEARNED = "pretrain.model={position: learned}"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([LEARNED], "learned positions are in no class"),
+        (["pretrain.model={attention_bias: true, qk_norm: true}"], "biases together with QK-norm"),
+        ([LEARNED, "export.inputs={model: pretrain}"], "learned positions are in no class"),
+    ],
+)
+def test_a_model_that_no_class_of_transformers_holds_is_refused_before_it_is_trained(words, reason):
+    with pytest.raises(ConfigError) as caught:
+        Recipe.load(QUICKSTART, words)
+    assert f"pretrain.model: export cannot take it: {reason}" in str(caught.value)
+    assert "export: false" in str(caught.value)
+    names = [section.name for section in Recipe.load(QUICKSTART, [*words, "export=false"]).sections]
+    assert names == ["prepare", "tokenizer", "shard", "pretrain", "finetune", "evaluate", "serve"]
+
+
+def test_a_section_that_is_false_is_switched_off(tmp_path):
+    page = write(tmp_path, "prepare: {sources: [python-docs]}\nmine: {stage: tokenizer}\nexport: false\n")
+    assert [section.name for section in Recipe.load(page).sections] == ["prepare", "mine"]
+    assert [section.name for section in Recipe.load(page, ["mine=false"]).sections] == ["prepare"]
+    with pytest.raises(ConfigError, match="no earlier section makes one"):
+        Recipe.load(page, ["prepare=false"])
+    with pytest.raises(ConfigError, match="a section is a name and a mapping"):
+        Recipe.load(page, ["exprot=false"])
+
+
 def test_overrides_are_the_page(tmp_path):
     recipe = Recipe.load(
         QUICKSTART, ["pretrain.optimizer.beta2=9.9e-1", "name=other", "seed=11", "tokenizer.vocabulary_size=1k"]

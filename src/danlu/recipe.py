@@ -118,7 +118,10 @@ class Recipe:
         where: str = "recipe",
         default_name: str = "run",
     ) -> Recipe:
-        """Build a recipe from plain values; the config of every section is checked and all problems come together."""
+        """Build a recipe from plain values; the config of every section is checked and all problems come together.
+
+        A section that is `false` is switched off, on the page or by an override: `export=false`.
+        """
         page = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
         for override in overrides:
             _apply(page, override)
@@ -132,11 +135,14 @@ class Recipe:
         sections = [
             section
             for key, value in page.items()
-            if key not in TOP_LEVEL and (section := _section(key, value, found)) is not None
+            if key not in TOP_LEVEL
+            and not (value is False and (key in STAGES or key in values))
+            and (section := _section(key, value, found)) is not None
         ]
         recipe = cls(name, seed, tuple(sections), where)
         found += recipe._configs()[1]
         found += recipe._wiring()[1] if len(found) == 0 else []
+        found += recipe._refusals() if len(found) == 0 else []
         if found:
             raise _refusal(where, found)
         return recipe
@@ -170,6 +176,23 @@ class Recipe:
                 else:
                     found.append(chosen)
         return wires, found
+
+    def _refusals(self) -> list[str]:
+        """Sections that could do nothing with the model that is going to be trained: said now, not hours later."""
+        (configs, _), (wires, _) = self._configs(), self._wiring()
+        modules = {section.name: section.stage.module() for section in self.sections}
+        found = []
+        for name in (name for name, module in modules.items() if hasattr(module, "refusal")):
+            origin = wires[name]["model"]
+            while not hasattr(modules[origin], "architecture"):  # taught further: the shape stays that of its beginning
+                origin = wires[origin]["model"]
+            smallest = modules[origin].architecture(configs[origin], vocabulary_size=1, row_length=1)
+            reason = modules[name].refusal(smallest)
+            if reason is not None:
+                found.append(
+                    f"{origin}.model: {name} cannot take it: {reason}; or switch the section off: {name}: false"
+                )
+        return found
 
     def plan(self, runs: Path = Path("runs")) -> list[Step]:
         """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written."""

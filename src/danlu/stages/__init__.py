@@ -23,7 +23,11 @@ class Stage:
     every_rank: bool = False
 
     def module(self) -> ModuleType:
-        """The stage's file: `Config`, `VERSION`, `run`, and what it offers to planning."""
+        """The stage's file: `Config`, `VERSION`, `run`, and what it offers to planning.
+
+        That is, where it applies: `source_fingerprint(config)` of raw files, `architecture(config, …)` of the model
+        that begins here, `refusal(model)`: why the stage could do nothing with one of that architecture.
+        """
         return importlib.import_module(f"danlu.stages.{self.name}")
 
 

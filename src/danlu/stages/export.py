@@ -24,6 +24,7 @@ from danlu.base.errors import ArtifactError, UserError
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
+    from danlu.model.config import ModelConfig
 
 VERSION = 1
 LONGEST_PROMPT = 16
@@ -39,13 +40,20 @@ class Config(Settings):
     greedy_tokens: int = Field(64, ge=1, description="tokens generated greedily by both sides of the check")
 
 
+def refusal(model: ModelConfig) -> str | None:
+    """Why no such model can be exported, or None; a recipe asks before anything is trained."""
+    from danlu.convert.families import exportable
+
+    return exportable(model)
+
+
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Load, write, read back, compare."""
     from danlu import convert
 
     started_at = time.monotonic()
     model = convert.load(inputs["model"].folder)
-    reason = convert.exportable(model.config)
+    reason = refusal(model.config)
     if reason is not None:
         raise UserError("this model cannot be exported", where=model.folder, found=reason)
     if model.tokenizer is None:
