@@ -88,8 +88,8 @@ MUTANTS = {
     ),
     "D21": Mutant(
         "src/danlu/tokenizer/chat.py",
-        "return version * 10**10 + int(TEMPLATE_HASH[:8], 16)",
-        "return version * 10**10",
+        'return f"{version}, template {TEMPLATE_HASH[:8]}"',
+        "return str(version)",
     ),
 }
 
