@@ -1,8 +1,9 @@
 """Make the project's own virtual environment and install the pinned set into it, saying what and how large.
 
 In: the folder `.venv` beside the Makefile, `constraints.txt`, and `--dev` for the tools of tests and checks. Out: the
-same environment each time; a second call does nothing. Called by the Makefile. Uses the standard library alone, because
-nothing else is there yet; Python's own `venv` and `pip` do the work.
+same environment each time; a second call does nothing, and one that was cut off in its making is made anew. Called by
+the Makefile. Uses the standard library alone, because nothing else is there yet; Python's own `venv` and `pip` do the
+work.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,6 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED_PYTHON = (3, 11)
+STAMP = "danlu-installed"
+"""Holds the fingerprints of what is installed; empty from the first moment of the making to its end. An environment
+without it was made by hand, and is installed into as it is."""
 
 
 def main() -> int:
@@ -30,13 +35,17 @@ def main() -> int:
         print("  to do: make PYTHON=python3.12 …", file=sys.stderr)
         return 2
     python = options.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        print(
-            f"creating a virtual environment in {options.folder.name}/ with Python {sys.version.split()[0]}", flush=True
-        )
-        venv.create(options.folder, with_pip=True)
+    stamp = options.folder / STAMP
+    missing = what_is_missing(options.folder, python)
+    if missing is not None:
+        if not is_environment(options.folder):
+            print(f"error: {options.folder} holds something else than a virtual environment", file=sys.stderr)
+            print("  to do: move it away; nothing was touched", file=sys.stderr)
+            return 2
+        if options.folder.exists():
+            print(f"{options.folder.name}/ is half made ({missing}): making it anew", flush=True)
+        create(options.folder)
     wanted = fingerprint(dev=options.dev)
-    stamp = options.folder / "danlu-installed"
     if wanted in (stamp.read_text().split() if stamp.exists() else []):
         return 0
     code = install(python, dev=options.dev)
@@ -44,6 +53,40 @@ def main() -> int:
         report(options.folder)
         stamp.write_text("\n".join({wanted, fingerprint(dev=False)}) + "\n")
     return code
+
+
+def what_is_missing(folder: Path, python: Path) -> str | None:
+    """What an environment lacks to be of use; None where it lacks nothing."""
+    stamp = folder / STAMP
+    if not python.exists():
+        return "no Python that runs"
+    if not any(any(folder.glob(place)) for place in ("lib/python3*/site-packages/pip", "Lib/site-packages/pip")):
+        return "no pip"
+    if stamp.exists() and not stamp.read_text().strip():
+        return "its installation never came to an end"
+    return None
+
+
+def is_environment(folder: Path) -> bool:
+    """True where nothing of anybody's is lost with the folder: it is an environment, or there is no file in it."""
+    if folder.is_file() or folder.is_symlink():
+        return False
+    if (folder / STAMP).exists() or (folder / "pyvenv.cfg").exists():
+        return True
+    return not any(path.is_file() or path.is_symlink() for path in folder.rglob("*"))
+
+
+def create(folder: Path) -> None:
+    """An environment with Python and pip alone; what was there goes. The empty stamp is there before anything else."""
+    print(f"creating a virtual environment in {folder.name}/ with Python {sys.version.split()[0]}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).write_text("")
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != STAMP:
+            entry.unlink()
+    venv.create(folder, with_pip=True)
 
 
 def fingerprint(*, dev: bool) -> str:
