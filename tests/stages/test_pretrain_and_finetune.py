@@ -16,7 +16,7 @@ from danlu.base.config import read_settings
 from danlu.base.errors import ArtifactError, ConfigError
 from danlu.shards.files import RowSet
 from danlu.stages import finetune, pretrain, shard, tokenizer
-from danlu.train import speed
+from danlu.train import planning, speed
 from danlu.train.interrupts import Interrupted
 from danlu.train.loop import Progress
 from danlu.train.validation import Validation
@@ -150,6 +150,9 @@ def test_minutes_are_measured_once(inputs, tmp_path, monkeypatch):
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     rows = RowSet.open(inputs["shards"].folder / "pretrain-train")
     assert plan["total_samples"] == round(0.05 * 60 * 0.9 * 1000.0 / (rows.num_tokens / rows.num_rows))
+    asked = read_settings(pretrain.Config, settings, "a test")
+    horizon = pretrain.horizon(asked, convert.load(first.folder).config)
+    assert planning.planned_tokens(horizon, rows, 1000.0) == plan["tokens"], "`show` says the same"
     made(pretrain, tmp_path / "out", inputs, **settings)
     assert measured == [speed.MEASURED_SECONDS]
 

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base import artifact, console
+from danlu.base.errors import ConfigError
+from danlu.base.world import World
 from danlu.model.config import ModelConfig
 from danlu.recipe import Recipe, Step
 
 SPEED_SECONDS = 1.0
 CHECKPOINT_BYTES_PER_PARAMETER = 12
 """fp32 weight and two moments: what lies in one checkpoint."""
+UNKNOWN = "not yet known"
 
 
 def run(recipe: Path, values: Sequence[str], runs: Path) -> None:
@@ -40,44 +43,46 @@ def say_plan(read: Recipe, runs: Path) -> None:
         [(step.name, step.section.stage.name, step.state, step.section.stage.makes, step.folder) for step in steps],
     )
     by_name = {step.name: step for step in steps}
-    numbers = [row for step in steps if (row := _numbers(step, by_name)) is not None]
-    if numbers:
-        console.say()
-        columns = ["training", "parameters", "tokens", "FLOPs", "memory", "disk", "minutes here"]
-        console.table(columns, numbers)
+    training = [step for step in steps if step.section.stage.name in ("pretrain", "finetune")]
+    if not training:
+        return
+    numbers = [_numbers(step, by_name) for step in training]
+    console.say()
+    columns = ["training", "parameters", "tokens", "FLOPs", "memory", "disk", "minutes here"]
+    console.table(columns, numbers)
+    unknown = [step.name for step, row in zip(training, numbers, strict=True) if UNKNOWN in row]
+    if unknown:
+        console.say(f"  {', '.join(unknown)}: epochs become tokens and minutes once the shards are there", style="dim")
 
 
-def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...] | None:
-    """Exact where the section's inputs exist, else from the values on the page; None for sections that do not train."""
+def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...]:
+    """Exact where the section's inputs exist, else from the values on the page."""
+    from danlu.train.planning import bytes_per_value, choose_micro_batch
+
     config: Any = step.config
-    if step.section.stage.name not in ("pretrain", "finetune"):
-        return None
     model, row_length = _architecture(step, steps)
-    if model is None:
-        return (step.name, "", "", "", "", "", f"{config.minutes:g}" if config.minutes is not None else "")
+    world = _world(config)
+    tokens, minutes = _length(step, steps, model, _speed(world) / model.flops_per_token(row_length))
+    batch_rows = step.section.stage.module().batch_rows(config, row_length)
+    rows, _ = choose_micro_batch(config.parallel.micro_batch_rows, model, world, batch_rows, row_length)
     total = model.parameters().total
-    tokens, minutes = _length(step, steps, model, row_length)
-    rows = config.batch_rows if config.batch_rows is not None else max(1, 4096 // row_length)
-    memory = model.training_bytes(min(rows, 16), row_length, 2)
     disk = CHECKPOINT_BYTES_PER_PARAMETER * total * (config.checkpoints.keep + 1) + 4 * total
-    flops = tokens * model.flops_per_token(row_length)
     return (
         step.name,
         total,
-        console.size(tokens, ""),
-        f"{flops:.3g}",
-        console.size(memory),
+        console.size(tokens, "") if tokens is not None else UNKNOWN,
+        f"{tokens * model.flops_per_token(row_length):.3g}" if tokens is not None else UNKNOWN,
+        console.size(model.training_bytes(rows, row_length, bytes_per_value(world))),
         console.size(disk),
-        f"{minutes:.1f}",
+        f"{minutes:.1f}" if minutes is not None else UNKNOWN,
     )
 
 
-def _architecture(step: Step, steps: Mapping[str, Step]) -> tuple[ModelConfig | None, int]:
+def _architecture(step: Step, steps: Mapping[str, Step]) -> tuple[ModelConfig, int]:
     """The model that a training section trains, and its row length."""
-    shards = steps.get(step.parents.get("shards", ""))
-    row_length = int(getattr(shards.config, "row_length", 0)) if shards is not None else 0
+    row_length = int(steps[step.parents["shards"]].config.row_length)  # type: ignore[attr-defined]
     if step.section.stage.name == "finetune":
-        return _architecture(steps[step.parents["model"]], steps)[0] if "model" in step.parents else None, row_length
+        return _architecture(steps[step.parents["model"]], steps)[0], row_length
     tokenizer = steps[step.parents["tokenizer"]]
     vocabulary = int(tokenizer.config.vocabulary_size)  # type: ignore[attr-defined]
     if tokenizer.state == "done":
@@ -87,45 +92,50 @@ def _architecture(step: Step, steps: Mapping[str, Step]) -> tuple[ModelConfig | 
     return step.section.stage.module().architecture(step.config, vocabulary, row_length), row_length
 
 
-def _length(step: Step, steps: Mapping[str, Step], model: ModelConfig, row_length: int) -> tuple[float, float]:
-    """Tokens and minutes: stored ones, else the one follows from the other by this machine's measured speed."""
+def _length(
+    step: Step, steps: Mapping[str, Step], model: ModelConfig, tokens_per_second: float
+) -> tuple[int | None, float | None]:
+    """Tokens and minutes: those of the run where it has begun, else as its own planning would count them."""
+    from danlu.shards.files import RowSet
+    from danlu.train.planning import PLAN, minutes_for, planned_tokens
+
     config: Any = step.config
-    speed = _speed() / model.flops_per_token(row_length)
-    stored = step.folder / "plan.json"
+    module, shards, stored = step.section.stage.module(), steps[step.parents["shards"]], step.folder / PLAN
+    tokens: int | None
     if step.state in ("done", "interrupted") and stored.is_file():
-        tokens = float(json.loads(stored.read_bytes())["tokens"])
+        tokens = int(json.loads(stored.read_bytes())["tokens"])
         if step.state == "done":
             return tokens, artifact.read_manifest(step.folder)["seconds"] / 60
-        return tokens, tokens / speed / 60
+    else:
+        rows = RowSet.open(shards.folder / module.TRAINING_ROWS) if shards.state == "done" else None
+        tokens = planned_tokens(module.horizon(config, model), rows, tokens_per_second)
     if config.minutes is not None:
-        return config.minutes * 60 * speed, config.minutes
-    tokens = config.tokens if config.tokens is not None else 20.0 * model.parameters().total
-    if config.epochs is not None:
-        tokens = config.epochs * _tokens_of_an_epoch(steps[step.parents["shards"]], step)
-    return tokens, tokens / speed / 60
+        return tokens, config.minutes
+    return tokens, minutes_for(tokens, tokens_per_second) if tokens is not None else None
 
 
-def _tokens_of_an_epoch(shards: Step, step: Step) -> float:
-    """Known when the shards exist; before that nobody can say, and the number is nought."""
-    if shards.state != "done":
-        return 0.0
-    from danlu.shards.files import RowSet
+def _world(config: Any) -> World:
+    """Where the section would run; a device that only another machine has is replaced by this machine's own."""
+    from danlu.parallel.device import discover
 
-    part = "chat-train" if step.section.stage.name == "finetune" else "pretrain-train"
-    return float(RowSet.open(shards.folder / part).num_tokens)
-
-
-_measured: list[float] = []
+    try:
+        return discover(config.parallel.device, config.parallel.dtype)
+    except ConfigError as error:
+        console.warn_once(f"{error}\n  the numbers are those of this machine's own device")
+        return discover()
 
 
-def _speed() -> float:
+_measured: dict[tuple[str, str], float] = {}
+
+
+def _speed(world: World) -> float:
     """This machine's training FLOP/s, measured once a process on the smallest size."""
-    if not _measured:
+    key = (world.device, world.dtype)
+    if key not in _measured:
         from danlu.commands.doctor import measure
-        from danlu.parallel.device import discover
 
-        _measured.append(max(speed.flops for speed in measure(discover(), SPEED_SECONDS, ("tiny",))))
-    return _measured[0]
+        _measured[key] = max(speed.flops for speed in measure(world, SPEED_SECONDS, ("tiny",)))
+    return _measured[key]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,7 +143,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", "by the dial" if value is None else value
+            yield f"{prefix}{key}", "not given" if value is None else value
 
 
 def _meaning(step: Step, key: str) -> str:

@@ -20,11 +20,14 @@ from danlu.train.settings import CheckpointSettings, OptimizerSettings, Parallel
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
+    from danlu.model.config import ModelConfig
     from danlu.model.transformer import Transformer
     from danlu.tokenizer.tokenizer import Tokenizer
     from danlu.train.course import Course
+    from danlu.train.planning import Horizon
 
 VERSION = 1
+TRAINING_ROWS, VALIDATION_ROWS = "chat-train", "chat-validation"
 DEFAULT_EPOCHS = 2.0
 MOST_SHOWN = 120
 """Characters of an answer in the table of before and after."""
@@ -54,6 +57,19 @@ class Config(Settings):
         if len(given) > 1:
             raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
         return self
+
+
+def batch_rows(config: Config, row_length: int) -> int:
+    """Rows of one update, however long they are; `show` calls it too."""
+    return config.batch_rows
+
+
+def horizon(config: Config, model: ModelConfig) -> Horizon:
+    """How long to train, however large the model is; `show` calls it too."""
+    from danlu.train.planning import Horizon
+
+    is_given = config.tokens is not None or config.minutes is not None or config.epochs is not None
+    return Horizon(config.tokens, config.epochs if is_given else DEFAULT_EPOCHS, config.minutes, default_tokens=0)
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
@@ -104,13 +120,10 @@ def _model(loaded: Loaded, config: Config) -> Transformer:
 def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Path, out: Path) -> Course:
     from danlu.shards.files import RowSet
     from danlu.train.course import Course
-    from danlu.train.planning import Horizon
     from danlu.train.samples import token_bytes
 
-    rows, validation = RowSet.open(shards / "chat-train"), RowSet.open(shards / "chat-validation")
+    rows, validation = RowSet.open(shards / TRAINING_ROWS), RowSet.open(shards / VALIDATION_ROWS)
     rows.require(tokenizer)
-    unset = config.tokens is None and config.minutes is None
-    epochs = DEFAULT_EPOCHS if unset and config.epochs is None else config.epochs
     asked = questions_of(validation, tokenizer, config.questions)
     return Course(
         out=out,
@@ -118,8 +131,8 @@ def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Pa
         rows=rows,
         validation_rows=validation,
         token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
-        horizon=Horizon(config.tokens, epochs, config.minutes, default_tokens=0),
-        batch_rows=config.batch_rows,
+        horizon=horizon(config, model.config),
+        batch_rows=batch_rows(config, rows.row_length),
         learning_rate=config.learning_rate,
         optimizer=config.optimizer,
         watch=config.watch,

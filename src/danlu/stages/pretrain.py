@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from danlu.model.transformer import Transformer
     from danlu.shards.files import RowSet
     from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.train.planning import Horizon
 
 VERSION = 1
+TRAINING_ROWS, VALIDATION_ROWS = "pretrain-train", "pretrain-validation"
 VOCABULARY_MULTIPLE = 64
 """Rows of the embedding are rounded up to this, the width of the matrix units; no token has the ids in between."""
 PROMPT_TOKENS, PROMPTS = 10, 4
@@ -80,6 +82,18 @@ def architecture(config: Config, vocabulary_size: int, row_length: int) -> Model
     return preset(config.size, rows, **shape)
 
 
+def batch_rows(config: Config, row_length: int) -> int:
+    """Rows of one update: those on the page, else the dial's; `show` calls it too."""
+    return config.batch_rows if config.batch_rows is not None else dial.batch_rows(config.size, row_length)
+
+
+def horizon(config: Config, model: ModelConfig) -> Horizon:
+    """How long to train, by the page, else by the dial; `show` calls it too."""
+    from danlu.train.planning import Horizon
+
+    return Horizon(config.tokens, config.epochs, config.minutes, dial.horizon_tokens(model.parameters().total))
+
+
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Build the model, teach it, write its folder."""
     from danlu import convert
@@ -94,7 +108,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     from danlu.train.run import summary
 
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
-    rows = RowSet.open(inputs["shards"].folder / "pretrain-train")
+    rows = RowSet.open(inputs["shards"].folder / TRAINING_ROWS)
     rows.require(tokenizer)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
         model = Transformer(architecture(config, tokenizer.size, rows.row_length))
@@ -130,22 +144,18 @@ def _course(
     from danlu.shards.files import RowSet
     from danlu.train import forecast
     from danlu.train.course import Course
-    from danlu.train.planning import Horizon
     from danlu.train.samples import token_bytes
 
-    default_tokens = dial.horizon_tokens(model.config.parameters().total)
     rate = config.learning_rate
-    validation = RowSet.open(inputs["shards"].folder / "pretrain-validation")
+    validation = RowSet.open(inputs["shards"].folder / VALIDATION_ROWS)
     return Course(
         out=out,
         model=model,
         rows=rows,
         validation_rows=validation,
         token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
-        horizon=Horizon(config.tokens, config.epochs, config.minutes, default_tokens),
-        batch_rows=config.batch_rows
-        if config.batch_rows is not None
-        else dial.batch_rows(config.size, rows.row_length),
+        horizon=horizon(config, model.config),
+        batch_rows=batch_rows(config, rows.row_length),
         learning_rate=rate if rate is not None else dial.DIAL[config.size].rate(config.optimizer.name),
         optimizer=config.optimizer,
         watch=config.watch,

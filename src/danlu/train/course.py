@@ -27,7 +27,7 @@ from danlu.train.planning import (
     choose_micro_batch,
     plan_run,
     stored_forecast,
-    tokens_per_row,
+    tokens_in,
 )
 from danlu.train.run import Outcome, Run, Show, carry_through
 from danlu.train.samples import Samples
@@ -119,7 +119,7 @@ def _learner(course: Course, world: World) -> Learner:
 
 def _say_plan(course: Course, plan: Plan, world: World, micro: str, peak_flops: float) -> None:
     counts = course.model.config.parameters()
-    tokens = plan.total_samples * tokens_per_row(course.rows)
+    tokens = tokens_in(plan.total_samples, course.rows)
     console.say(
         f"  {counts.total:,} parameters, {console.size(tokens, '')}tokens = "
         f"{plan.total_samples / course.rows.num_rows:.2f} epochs; {plan.steps:,} steps of {plan.batch_rows} rows; "

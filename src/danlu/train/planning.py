@@ -1,7 +1,8 @@
 """From what a person wrote (tokens, epochs or minutes) to counts, once: steps, batch, micro-batch, schedule.
 
-In: settings, the row set, a learner. Out: `Plan`, and `plan.json` beside it. Called by the training stages. Minutes are
-measured when the run begins and never again: a resumed run reads the file, so that its schedule stays what it was.
+In: settings, the row set, a learner. Out: `Plan`, and `plan.json` beside it. Called by the training stages; `show` asks
+the same functions before the run. Minutes are measured when the run begins and never again: a resumed run reads the
+file, so that its schedule stays what it was.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def plan_run(
     plan = choices.plan(total_samples(horizon, row_set, speed))
     peak = from_first(matmul_peak(world), world) * world.size
     if world.is_first:
-        tokens = round(plan.total_samples * tokens_per_row(row_set))
+        tokens = tokens_in(plan.total_samples, row_set)
         facts = {
             "total_samples": plan.total_samples,
             "steps": plan.steps,
@@ -123,16 +124,40 @@ def tokens_per_row(row_set: RowSet) -> float:
     return row_set.num_tokens / row_set.num_rows
 
 
+def tokens_in(samples: int, row_set: RowSet) -> int:
+    """Tokens in so many rows, by their average."""
+    return round(samples * tokens_per_row(row_set))
+
+
 def total_samples(horizon: Horizon, row_set: RowSet, tokens_per_second: float | None) -> int:
     """Rows over all epochs; at least one."""
     if horizon.epochs is not None:
         return max(1, round(horizon.epochs * row_set.num_rows))
-    tokens: float = horizon.default_tokens
-    if horizon.tokens is not None:
-        tokens = horizon.tokens
+    return max(1, round(_tokens_asked(horizon, tokens_per_second) / tokens_per_row(row_set)))
+
+
+def _tokens_asked(horizon: Horizon, tokens_per_second: float | None) -> float:
+    """What a horizon that is not in epochs means in tokens."""
     if horizon.minutes is not None and tokens_per_second is not None:
-        tokens = horizon.minutes * 60 * TRAINING_SHARE * tokens_per_second
-    return max(1, round(tokens / tokens_per_row(row_set)))
+        return horizon.minutes * 60 * TRAINING_SHARE * tokens_per_second
+    return horizon.tokens if horizon.tokens is not None else horizon.default_tokens
+
+
+def planned_tokens(horizon: Horizon, row_set: RowSet | None, tokens_per_second: float) -> int | None:
+    """Tokens of a run that has not begun; None where they are counted in epochs of rows that are not there yet."""
+    if row_set is None:
+        return None if horizon.epochs is not None else round(_tokens_asked(horizon, tokens_per_second))
+    return tokens_in(total_samples(horizon, row_set, tokens_per_second), row_set) if row_set.num_rows > 0 else 0
+
+
+def minutes_for(tokens: float, tokens_per_second: float) -> float:
+    """Minutes of a whole run over so many tokens; what `minutes` on the page means, the other way round."""
+    return tokens / (60 * TRAINING_SHARE * tokens_per_second)
+
+
+def bytes_per_value(world: World) -> int:
+    """Of an activation in the world's number format."""
+    return 2 if world.dtype == "bfloat16" else 4
 
 
 def choose_micro_batch(
@@ -145,8 +170,7 @@ def choose_micro_batch(
     budget = CPU_ACTIVATION_BYTES
     if world.device.startswith("cuda"):
         budget = int(torch.cuda.mem_get_info(world.device)[0] * GPU_ACTIVATION_SHARE)
-    bytes_per_value = 2 if world.dtype == "bfloat16" else 4
-    per_row = config.activation_bytes(1, row_length, bytes_per_value)
+    per_row = config.activation_bytes(1, row_length, bytes_per_value(world))
     fitting = max(1, budget // per_row)
     parts = -(-mine // fitting)
     return -(-mine // parts), f"activations of {console.size(per_row)} a row within {console.size(budget)}"

@@ -1,0 +1,121 @@
+"""`danlu show` says before a run what the run will say of itself: tokens, minutes, memory, by the same functions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from danlu import running
+from danlu.base import console
+from danlu.base.world import World
+from danlu.commands import show
+from danlu.recipe import Recipe
+from danlu.train.planning import TRAINING_SHARE
+
+SHAPE = {"width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "head_width": 16, "mlp_width": 64, "context_length": 256}
+QUICK = {
+    "parallel": {"threads": 1, "dtype": "float32"},
+    "watch": {"validation_rows": 4, "sample_tokens": 4},
+}
+PAGE = {
+    "name": "shown",
+    "seed": 3,
+    "prepare": {"sources": [{"generator": "little-world", "stories": 60, "conversations": 150, "dirty": False}]},
+    "tokenizer": {"vocabulary_size": 600},
+    "shard": {"row_length": 256, "max_rejected_share": 0.5},
+    "pretrain": {"model": SHAPE, "tokens": 3000, "batch_rows": 4, **QUICK},
+    "finetune": {"questions": 1, **QUICK},
+}
+TOKENS, MEMORY, MINUTES = "tokens", "memory", "minutes here"
+SPEED = 1000.0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where the sections up to the shards are done."""
+    folder = tmp_path_factory.mktemp("runs")
+    running.run(Recipe.from_dict(PAGE), runs=folder, until="shard")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _known_speed(monkeypatch):
+    """Of SPEED tokens a second of this page's model."""
+    monkeypatch.setattr(show, "_speed", lambda world: SPEED * model().flops_per_token(256))
+
+
+def model(vocabulary_size=600):
+    from danlu.stages import pretrain
+
+    return pretrain.architecture(pretrain.Config(model=SHAPE), vocabulary_size, 256)
+
+
+def shown(monkeypatch, runs, *values: str) -> dict[str, dict[str, str]]:
+    """Training section -> column -> what `show` says."""
+    tables = []
+    with monkeypatch.context() as patched:
+        patched.setattr(console, "table", lambda columns, rows, **_: tables.append((columns, list(rows))))
+        show.say_plan(Recipe.from_dict(PAGE, values), runs)
+    columns, rows = tables[-1]
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
+
+
+def test_what_is_shown_before_is_what_the_run_then_plans(monkeypatch, runs):
+    before = shown(monkeypatch, runs)
+    made = running.run(Recipe.from_dict(PAGE), runs=runs)
+    for name in ("pretrain", "finetune"):
+        planned = json.loads((made[name].folder / "plan.json").read_bytes())["tokens"]
+        assert before[name][TOKENS] == console.size(planned, ""), name
+        assert before[name][MINUTES] == f"{planned / (60 * TRAINING_SHARE * SPEED):.1f}"
+    report = json.loads((made["shard"].folder / "report.json").read_bytes())
+    assert before["finetune"][TOKENS] == console.size(2 * report["chat-train"]["tokens_out"], ""), "two epochs"
+    assert shown(monkeypatch, runs)["finetune"][TOKENS] == before["finetune"][TOKENS]
+
+
+def test_of_the_minutes_only_the_share_of_training_becomes_tokens(monkeypatch, tmp_path):
+    row = shown(monkeypatch, tmp_path, "pretrain.tokens=null", "pretrain.minutes=5")["pretrain"]
+    assert row[MINUTES] == "5.0"
+    assert row[TOKENS] == console.size(5 * 60 * TRAINING_SHARE * SPEED, "")
+    asked = shown(monkeypatch, tmp_path, f"pretrain.tokens={int(5 * 60 * TRAINING_SHARE * SPEED)}")["pretrain"]
+    assert asked == row, "tokens for five minutes are five minutes for the tokens"
+
+
+def test_without_a_length_the_horizon_is_the_dials(monkeypatch, tmp_path):
+    row = shown(monkeypatch, tmp_path, "pretrain.tokens=null")["pretrain"]
+    assert row[TOKENS] == console.size(20 * model(640).parameters().total, "")
+
+
+def test_epochs_of_rows_that_are_not_there_are_not_yet_known(monkeypatch, tmp_path, capsys):
+    for values in (["pretrain.tokens=null", "pretrain.epochs=1"], ["finetune.epochs=3"], []):
+        rows = shown(monkeypatch, tmp_path, *values)
+        row = rows["pretrain" if "pretrain.epochs=1" in values else "finetune"]
+        assert [row[name] for name in (TOKENS, "FLOPs", MINUTES)] == [show.UNKNOWN] * 3
+        assert "finetune: epochs become tokens" in capsys.readouterr().out.replace("pretrain, ", "")
+    rows = shown(monkeypatch, tmp_path, "finetune.tokens=9k")
+    assert show.UNKNOWN not in [value for row in rows.values() for value in row.values()]
+    assert "epochs become" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "size"),
+    [
+        ([], 4, 4),
+        (["pretrain.batch_rows=null"], 16, 4),
+        (["pretrain.parallel.micro_batch_rows=2"], 2, 4),
+        (["pretrain.parallel.dtype=bfloat16"], 4, 2),
+    ],
+)
+def test_memory_is_that_of_the_rows_that_go_through_at_once(monkeypatch, tmp_path, values, rows, size):
+    """The dial's batch of `tiny` is 4,096 tokens: 16 rows of 256; all of them fit at once."""
+    row = shown(monkeypatch, tmp_path, "pretrain.parallel.device=cpu", *values)["pretrain"]
+    assert row[MEMORY] == console.size(model().training_bytes(rows, 256, size))
+
+
+def test_a_device_of_another_machine_is_said_once(monkeypatch, capsys):
+    show.console._said.clear()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = Recipe.from_dict(PAGE, ["pretrain.parallel.device=cuda"]).plan()[3].config
+    assert show._world(config).device != "cuda"
+    assert isinstance(show._world(config), World)
+    assert capsys.readouterr().err.count("cannot be used") == 1
