@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from danlu.base import chart
-from danlu.base.page import Page
+from danlu.base.page import STYLE, Page
 
 HOSTILE = "<script>alert('x')</script>&\"'中文"
 
@@ -138,3 +138,15 @@ def test_ticks_are_round_and_inside(low, high):
 )
 def test_numbers_are_short(value, text):
     assert chart.number(value) == text
+
+
+def test_paper_is_light_and_does_not_scroll():
+    """Each colour of the dark scheme is set again for print, which also opens what a screen would scroll."""
+    style = STYLE.read_text(encoding="utf-8")
+    screen, paper = style.split("@media print")
+    dark = set(re.findall(r"(--\w+):", screen.split("prefers-color-scheme: dark")[1]))
+    assert dark
+    assert dark <= set(re.findall(r"(--\w+):", paper))
+    assert "color-scheme: light;" in paper
+    assert re.search(r"\.scroll \{[^}]*overflow: visible", paper)
+    assert re.search(r"figure, tr[^{]*\{ break-inside: avoid", paper)
