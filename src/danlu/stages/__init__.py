@@ -26,7 +26,8 @@ class Stage:
         """The stage's file: `Config`, `VERSION`, `run`, and what it offers to planning.
 
         That is, where it applies: `source_fingerprint(config)` of raw files, `architecture(config, …)` of the model
-        that begins here, `refusal(model)`: why the stage could do nothing with one of that architecture.
+        that begins here, `refusal(model)`: why the stage could do nothing with one of that architecture; and of those
+        that train, `TRAINING_ROWS`, `batch_rows(config, row_length)` and `horizon(config, model)`.
         """
         return importlib.import_module(f"danlu.stages.{self.name}")
 
