@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, open_artifact, seal
+from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import Count, Settings
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
 
@@ -76,30 +76,19 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Load the model, teach it conversations, show what changed, write its folder."""
     from danlu import convert
     from danlu.parallel.collectives import barrier, joined
-    from danlu.parallel.device import describe, discover
+    from danlu.parallel.device import discover
     from danlu.tokenizer.tokenizer import Tokenizer
-    from danlu.train.course import teach
-    from danlu.train.run import summary
+    from danlu.train.course import seal_model, teach
 
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
         model = _model(convert.load(inputs["model"].folder), config)
-        outcome = teach(_course(config, model, tokenizer, inputs["shards"].folder, out), world)
+        course = _course(config, model, tokenizer, inputs["shards"].folder, out)
+        outcome = teach(course, world)
         if world.is_first:
             _say_before_and_after(out, outcome.used_step)
             convert.save(out, model, tokenizer, card=_card(model, outcome.validation["loss"], outcome.progress.tokens))
-            seal(
-                out,
-                kind="model",
-                stage="finetune",
-                version=VERSION,
-                config=config.model_dump(mode="json"),
-                parents=inputs,
-                metrics=summary(outcome),
-                seconds=outcome.progress.elapsed_seconds,
-                seed=config.seed,
-                extra={"machine": describe(world), "order_hash": outcome.progress.order_hash},
-            )
+            seal_model(course, outcome, world, "finetune", VERSION, inputs)
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
@@ -118,27 +107,18 @@ def _model(loaded: Loaded, config: Config) -> Transformer:
 
 
 def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Path, out: Path) -> Course:
-    from danlu.shards.files import RowSet
-    from danlu.train.course import Course
-    from danlu.train.samples import token_bytes
+    from danlu.train.course import Course, Lessons
 
-    rows, validation = RowSet.open(shards / TRAINING_ROWS), RowSet.open(shards / VALIDATION_ROWS)
-    rows.require(tokenizer)
-    asked = questions_of(validation, tokenizer, config.questions)
+    lessons = Lessons.open(shards, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
+    asked = questions_of(lessons.validation, tokenizer, config.questions)
     return Course(
         out=out,
         model=model,
-        rows=rows,
-        validation_rows=validation,
-        token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
+        lessons=lessons,
+        config=config,
         horizon=horizon(config, model.config),
-        batch_rows=batch_rows(config, rows.row_length),
+        batch_rows=batch_rows(config, lessons.rows.row_length),
         learning_rate=config.learning_rate,
-        optimizer=config.optimizer,
-        watch=config.watch,
-        checkpoints=config.checkpoints,
-        parallel=config.parallel,
-        seed=config.seed,
         show=lambda: _answer(model, tokenizer, asked, config.watch.sample_tokens),
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, open_artifact, seal
+from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import Count, Settings
 from danlu.base.errors import nearest
 from danlu.model.config import PRESETS, ModelConfig, preset
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from danlu.model.transformer import Transformer
     from danlu.shards.files import RowSet
     from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.train.course import Course, Lessons
     from danlu.train.planning import Horizon
 
 VERSION = 1
@@ -100,69 +101,49 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     from danlu.model.initialise import initialise
     from danlu.model.transformer import Transformer
     from danlu.parallel.collectives import barrier, joined
-    from danlu.parallel.device import describe, discover
-    from danlu.shards.files import RowSet
+    from danlu.parallel.device import discover
     from danlu.tokenizer.tokenizer import Tokenizer
-    from danlu.train.course import teach
+    from danlu.train.course import Lessons, seal_model, teach
     from danlu.train.planning import stored_forecast
-    from danlu.train.run import summary
 
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
-    rows = RowSet.open(inputs["shards"].folder / TRAINING_ROWS)
-    rows.require(tokenizer)
+    lessons = Lessons.open(inputs["shards"].folder, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
-        model = Transformer(architecture(config, tokenizer.size, rows.row_length))
+        model = Transformer(architecture(config, tokenizer.size, lessons.rows.row_length))
         initialise(model, config.seed)
-        outcome = teach(_course(config, model, rows, tokenizer, inputs, out), world)
+        course = _course(config, model, lessons, tokenizer, inputs, out)
+        outcome = teach(course, world)
         if world.is_first:
             card = _card(config, model, outcome.validation["loss"], outcome.progress.tokens)
             convert.save(out, model, tokenizer, card=card)
-            seal(
-                out,
-                kind="model",
-                stage="pretrain",
-                version=VERSION,
-                config=config.model_dump(mode="json"),
-                parents=inputs,
-                metrics=summary(outcome),
-                seconds=outcome.progress.elapsed_seconds,
-                seed=config.seed,
-                extra={
-                    "machine": describe(world),
-                    "order_hash": outcome.progress.order_hash,
-                    "forecast": _judge(stored_forecast(out), outcome.validation["loss"]),
-                },
-            )
+            judged = _judge(stored_forecast(out), outcome.validation["loss"])
+            seal_model(course, outcome, world, "pretrain", VERSION, inputs, forecast=judged)
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
 
 
 def _course(
-    config: Config, model: Transformer, rows: RowSet, tokenizer: Tokenizer, inputs: Mapping[str, Artifact], out: Path
-) -> Any:
-    from danlu.shards.files import RowSet
+    config: Config,
+    model: Transformer,
+    lessons: Lessons,
+    tokenizer: Tokenizer,
+    inputs: Mapping[str, Artifact],
+    out: Path,
+) -> Course:
     from danlu.train import forecast
     from danlu.train.course import Course
-    from danlu.train.samples import token_bytes
 
     rate = config.learning_rate
-    validation = RowSet.open(inputs["shards"].folder / VALIDATION_ROWS)
     return Course(
         out=out,
         model=model,
-        rows=rows,
-        validation_rows=validation,
-        token_bytes=token_bytes(tokenizer.decode_bytes, tokenizer.size),
+        lessons=lessons,
+        config=config,
         horizon=horizon(config, model.config),
-        batch_rows=batch_rows(config, rows.row_length),
+        batch_rows=batch_rows(config, lessons.rows.row_length),
         learning_rate=rate if rate is not None else dial.DIAL[config.size].rate(config.optimizer.name),
-        optimizer=config.optimizer,
-        watch=config.watch,
-        checkpoints=config.checkpoints,
-        parallel=config.parallel,
-        seed=config.seed,
-        show=lambda: _continue(config, model, tokenizer, validation),
+        show=lambda: _continue(config, model, tokenizer, lessons.validation),
         foretell=lambda tokens: forecast.predict(forecast.likeness(config.model_dump(mode="json"), inputs), tokens),
     )
 

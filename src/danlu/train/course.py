@@ -1,7 +1,7 @@
-"""What pre-training and fine-tuning have in common: place the model, plan, say the plan, train.
+"""What pre-training and fine-tuning have in common: open the rows, place the model, plan, say the plan, train, seal.
 
 In: a `Course`. Out: `Outcome`; the model holds its final weights. Called by the two training stages. Reads no corpus
-and writes no model folder.
+and writes of the model's folder only the manifest.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from danlu.base import console
+from danlu.base.artifact import Artifact, seal
 from danlu.base.errors import DataError
 from danlu.base.world import World
 from danlu.model.transformer import Transformer
-from danlu.parallel.device import set_threads
+from danlu.parallel.device import describe, set_threads
 from danlu.parallel.place import choose_compile, place
 from danlu.shards.files import RowSet
 from danlu.train.loop import Learner, Plan
@@ -29,37 +31,64 @@ from danlu.train.planning import (
     stored_forecast,
     tokens_in,
 )
-from danlu.train.run import Outcome, Run, Show, carry_through
-from danlu.train.samples import Samples
+from danlu.train.run import Outcome, Run, Show, carry_through, summary
+from danlu.train.samples import Samples, token_bytes
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
 from danlu.train.speed import rehearse
 from danlu.train.validation import Validation
 
 
+class TrainingConfig(Protocol):
+    """What the settings of both training stages have under the same names."""
+
+    @property
+    def optimizer(self) -> OptimizerSettings: ...
+    @property
+    def watch(self) -> WatchSettings: ...
+    @property
+    def checkpoints(self) -> CheckpointSettings: ...
+    @property
+    def parallel(self) -> ParallelSettings: ...
+    @property
+    def seed(self) -> int: ...
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The rows to learn from, those to be judged by, and the UTF-8 length of each token."""
+
+    rows: RowSet
+    validation: RowSet
+    token_bytes: Sequence[int]
+
+    @classmethod
+    def open(cls, shards: Path, rows: str, validation: str, tokenizer: Any) -> Lessons:
+        """Two row sets of `shards`; ArtifactError unless they were made with this tokenizer."""
+        opened = RowSet.open(shards / rows)
+        opened.require(tokenizer)
+        return cls(opened, RowSet.open(shards / validation), token_bytes(tokenizer.decode_bytes, tokenizer.size))
+
+
 @dataclass(frozen=True)
 class Course:
-    """A model, what it shall learn, and how. `token_bytes[id]` is the UTF-8 length of a token."""
+    """A model, what it shall learn, and how; what `config` leaves open is decided by the stage."""
 
     out: Path
     model: Transformer
-    rows: RowSet
-    validation_rows: RowSet
-    token_bytes: Sequence[int]
+    lessons: Lessons
+    config: TrainingConfig
     horizon: Horizon
     batch_rows: int
     learning_rate: float
-    optimizer: OptimizerSettings
-    watch: WatchSettings
-    checkpoints: CheckpointSettings
-    parallel: ParallelSettings
-    seed: int
     show: Show
     foretell: Foretell | None = None
 
 
 def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
-    for name, rows in (("train", course.rows), ("validation", course.validation_rows)):
+    config, lessons = course.config, course.lessons
+    for name, rows in (("train", lessons.rows), ("validation", lessons.validation)):
         if rows.num_rows == 0 or rows.num_targets == 0:
             raise DataError(
                 f"the {name} rows hold nothing to learn",
@@ -67,19 +96,19 @@ def teach(course: Course, world: World) -> Outcome:
                 remedy="prepare more text or conversations, or raise prepare.validation_share",
             )
     micro_batch_rows, micro_reason = choose_micro_batch(
-        course.parallel.micro_batch_rows, course.model.config, world, course.batch_rows, course.rows.row_length
+        config.parallel.micro_batch_rows, course.model.config, world, course.batch_rows, lessons.rows.row_length
     )
     learner = _learner(course, world)
     choices = Choices(
-        course.batch_rows, micro_batch_rows, course.optimizer, course.watch, course.checkpoints, course.seed
+        course.batch_rows, micro_batch_rows, config.optimizer, config.watch, config.checkpoints, config.seed
     )
     plan, peak_flops = plan_run(
         course.out,
         course.horizon,
-        course.rows,
+        lessons.rows,
         world,
         choices,
-        lambda plan: rehearse(learner, plan, course.optimizer),
+        lambda plan: rehearse(learner, plan, config.optimizer),
         course.foretell,
     )
     _say_plan(course, plan, world, f"{micro_batch_rows} rows at once ({micro_reason})", peak_flops)
@@ -91,42 +120,67 @@ def teach(course: Course, world: World) -> Outcome:
             learner=learner,
             plan=plan,
             validation=Validation(
-                course.validation_rows,
+                lessons.validation,
                 next_token,
                 micro_batch_rows,
-                course.watch.validation_rows,
-                course.token_bytes,
+                config.watch.validation_rows,
+                lessons.token_bytes,
             ),
-            checkpoints=course.checkpoints,
+            checkpoints=config.checkpoints,
             show=course.show,
             peak_flops=peak_flops,
-            trackers=course.watch.trackers,
+            trackers=config.watch.trackers,
         )
+    )
+
+
+def seal_model(
+    course: Course,
+    outcome: Outcome,
+    world: World,
+    stage: str,
+    version: int,
+    parents: Mapping[str, Artifact],
+    **facts: Any,
+) -> None:
+    """Write the manifest of a trained model; `facts` are those of one stage only."""
+    seal(
+        course.out,
+        kind="model",
+        stage=stage,
+        version=version,
+        config=course.config.model_dump(mode="json"),
+        parents=parents,
+        metrics=summary(outcome),
+        seconds=outcome.progress.elapsed_seconds,
+        seed=course.config.seed,
+        extra={"machine": describe(world), "order_hash": outcome.progress.order_hash, **facts},
     )
 
 
 def _learner(course: Course, world: World) -> Learner:
     """Threads, placement, optimizer: each choice is said with its reason."""
-    threads, threads_reason = set_threads(course.parallel.threads)
-    compiled, compile_reason = choose_compile(course.parallel.compile, course.model, world)
+    threads, threads_reason = set_threads(course.config.parallel.threads)
+    compiled, compile_reason = choose_compile(course.config.parallel.compile, course.model, world)
     model = place(course.model, world, compile="on" if compiled else "off")
-    model.checkpoint_activations = course.parallel.checkpoint_activations
+    model.checkpoint_activations = course.config.parallel.checkpoint_activations
     console.say(f"  {world.reason}; {threads} threads: {threads_reason}", style="dim")
     console.say(f"  compile {'on' if compiled else 'off'}: {compile_reason}", style="dim")
-    optimizer = Optimizer(model, course.optimizer, course.learning_rate)
-    return Learner(model, optimizer, next_token, Samples(course.rows, course.seed), world)
+    optimizer = Optimizer(model, course.config.optimizer, course.learning_rate)
+    return Learner(model, optimizer, next_token, Samples(course.lessons.rows, course.config.seed), world)
 
 
 def _say_plan(course: Course, plan: Plan, world: World, micro: str, peak_flops: float) -> None:
     counts = course.model.config.parameters()
-    tokens = tokens_in(plan.total_samples, course.rows)
+    rows = course.lessons.rows
+    tokens = tokens_in(plan.total_samples, rows)
     console.say(
         f"  {counts.total:,} parameters, {console.size(tokens, '')}tokens = "
-        f"{plan.total_samples / course.rows.num_rows:.2f} epochs; {plan.steps:,} steps of {plan.batch_rows} rows; "
+        f"{plan.total_samples / rows.num_rows:.2f} epochs; {plan.steps:,} steps of {plan.batch_rows} rows; "
         f"{micro}"
     )
     console.say(
-        f"  {course.optimizer.name}, peak learning rate {course.learning_rate:g}, schedule {plan.schedule}; "
+        f"  {course.config.optimizer.name}, peak learning rate {course.learning_rate:g}, schedule {plan.schedule}; "
         f"matrix peak {peak_flops / 1e9:,.0f} GFLOP/s in {world.dtype}",
         style="dim",
     )
