@@ -7,7 +7,15 @@ import pytest
 
 from danlu.base.records import Conversation, Document, Message
 from danlu.shards import encode
-from danlu.shards.encode import NOTHING_TO_LEARN, OVER_LONG, Tally, encode_conversations, encode_documents
+from danlu.shards.encode import (
+    NOT_CHOSEN,
+    NOTHING_TO_LEARN,
+    OVER_LONG,
+    Tally,
+    chosen,
+    encode_conversations,
+    encode_documents,
+)
 from danlu.shards.files import RowSet, RowSetWriter
 from danlu.shards.look import describe_rows
 from danlu.tokenizer.chat import ChatTemplate
@@ -77,3 +85,16 @@ def test_a_row_as_a_person_reads_it(tmp_path, masked):
     else:
         assert text == "<|user|>hi<|end|><|assistant|>你好<|end|>"
     assert not first[0].is_target
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_a_chosen_share_is_counted_and_prefers_no_kind(share):
+    """Kinds take turns in many files: every tenth record would be of one language."""
+    tally = Tally()
+    kept = list(chosen(range(20_000), share, tally))
+    assert len(kept) + tally.rejected[NOT_CHOSEN] == 20_000
+    assert kept == sorted(kept) == list(chosen(range(20_000), share, Tally()))
+    for turns in (2, 5, 10):
+        for turn in range(turns):
+            expected = 20_000 * share / turns
+            assert abs(sum(number % turns == turn for number in kept) - expected) <= 5 * (expected * (1 - share)) ** 0.5

@@ -23,7 +23,7 @@ from danlu.base.errors import UserError
 from danlu.commands import doctor, report, show
 from danlu.recipe import Recipe, Step
 
-SENTENCES = ("安娜星期一在市场买了12个苹果。", "On Monday, Anna bought 12 apples at the market.")
+SENTENCES = ("星期一安娜在东门买了12个苹果。", "On Monday Anna visited Eastgate and bought 12 apples.")
 LOOK_SECONDS = 0.2
 STEPS_TO_REPEAT = 5
 """Steps beyond the newest checkpoint at the kill: what both processes make, so that their orders can be compared."""

@@ -99,8 +99,10 @@ def _copies(random: Random, clean: Sequence[Record], count: int) -> list[Record]
 
 
 def _reposts(random: Random, clean: Sequence[Record], count: int) -> list[Record]:
-    """The same words with other signs, case and spacing."""
-    texts = [record["text"].replace("。", "！ ").replace("，", ",").upper() for record in random.sample(clean, count)]
+    """The same words with other signs, case and spacing; of texts that have any."""
+    changed = [(text, text.replace("。", "！ ").replace("，", ",").upper()) for text in (one["text"] for one in clean)]
+    others = [other for text, other in changed if other != text]
+    texts = random.sample(others, min(count, len(others)))
     return [_record(f"repost-{n}", text) for n, text in enumerate(texts)]
 
 

@@ -16,9 +16,11 @@ from typing import NamedTuple
 from danlu.base.records import Split
 from danlu.corpus.world_text import (
     FACTS,
+    LISTED,
     Event,
     events,
     fact,
+    listing,
     say,
     side,
     story,
@@ -33,6 +35,8 @@ from danlu.corpus.world_words import (
     PEOPLE,
     PERSONAS,
     QUESTIONS,
+    REPEAT,
+    REPEATED,
     REPLY,
     SUMMARISE,
     SUMMARY,
@@ -175,6 +179,19 @@ def extract(random: Random, split: Split, language: str) -> Talk:
     return _asked(pairs, "extract", language)
 
 
+def repeat(random: Random, split: Split, language: str) -> Talk:
+    """Lists to be read out again: two for training, else one. What `roll_call` teaches, as an answer."""
+    pairs = []
+    for _ in range(2 if split == "train" else 1):
+        while True:
+            words = listing(random, language, random.choice(LISTED))
+            question, answer = say(REPEAT, language, w=words), say(REPEATED, language, w=words)
+            if side(question) == side(answer) == split:
+                break
+        pairs.append((question, answer))
+    return _asked(pairs, "repeat", language)
+
+
 def _greeting(random: Random, split: Split, language: str, person: Word) -> tuple[str, str] | None:
     """A visitor's greeting and the reply, both of this side; None where a drawn visitor has none."""
     visitor = random.choice(PEOPLE)
@@ -207,15 +224,16 @@ def chat(random: Random, split: Split, language: str) -> Talk:
 
 Writer = Callable[[Random, Split, str], Talk]
 TRAINING: tuple[tuple[Writer, float], ...] = (
-    (one_question, 0.28),
+    (one_question, 0.24),
     (many_questions, 0.28),
-    (translate, 0.04),
+    (repeat, 0.1),
+    (translate, 0.02),
     (many_translations, 0.16),
     (sums, 0.04),
-    (town, 0.06),
+    (town, 0.05),
     (summary, 0.04),
-    (chat, 0.05),
-    (extract, 0.05),
+    (chat, 0.04),
+    (extract, 0.03),
 )
 """Writers of conversations for training and their shares."""
 HELD_OUT: tuple[tuple[Writer, float], ...] = (
@@ -225,7 +243,8 @@ HELD_OUT: tuple[tuple[Writer, float], ...] = (
     (town, 0.08),
     (wording, 0.08),
     (summary, 0.05),
-    (chat, 0.06),
-    (extract, 0.05),
+    (chat, 0.04),
+    (extract, 0.04),
+    (repeat, 0.03),
 )
 """The same for validation and test; `wording` is for test only. Four tasks share `one_question`."""

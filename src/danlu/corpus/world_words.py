@@ -2,7 +2,8 @@
 
 In: nothing. Out: tables of `Word(zh, en)` and of sentence forms. Called by `world_text` and `world_talk`. Draws nothing
 at random and builds no sentence. No name, place or day is part of another one or of a sentence form, so that whoever
-reads a sentence finds its person, place and day by plain search; a test holds the tables to that.
+reads a sentence finds its person, place and day by plain search; a test holds the tables to that. In English no name
+opens a sentence: a small tokenizer knows a word behind a space and the same word at a beginning as two different ones.
 """
 
 from __future__ import annotations
@@ -23,20 +24,17 @@ def _words(table: str) -> tuple[Word, ...]:
 
 
 PEOPLE = _words(
-    """安娜 Miss Anna; 汤姆 Mr Tom; 玛丽 Miss Mary; 约翰 Mr John; 露西 Miss Lucy; 杰克 Mr Jack; 艾玛 Miss Emma;
-    彼得 Mr Peter; 琳达 Miss Linda; 麦克 Mr Mike; 莉莉 Miss Lily; 保罗 Mr Paul; 凯特 Miss Kate; 本恩 Mr Ben;
-    苏珊 Miss Susan; 大卫 Mr David; 葛蕾 Miss Grace; 山姆 Mr Sam; 罗丝 Miss Rose; 马克 Mr Mark; 海伦 Miss Helen;
-    卢卡 Mr Luca; 妮娜 Miss Nina; 奥托 Mr Otto; 伊娃 Miss Eva; 雨果 Mr Hugo; 索菲 Miss Sophie; 里奥 Mr Leo;
-    朱莉 Miss Julie; 弗兰 Mr Frank; 贝拉 Miss Bella; 丹尼 Mr Danny; 建国 Mr Jianguo; 欣怡 Miss Xinyi; 思远 Mr Siyuan;
-    雅婷 Miss Yating; 文博 Mr Wenbo; 嘉禾 Miss Jiahe; 启明 Mr Qiming; 立新 Mr Lixin; 乐天 Mr Letian; 雅琪 Mr Yaqi;
-    子墨 Mr Zimo; 可心 Mr Kexin; 一诺 Mr Yinuo; 思齐 Mr Siqi; 海波 Mr Haibo; 大勇 Mr Dayong; 亦凡 Mr Yifan;
-    梓涵 Mr Zihan; 如意 Mr Ruyi; 阿宝 Mr Abao; 玉兰 Mr Yulan; 德华 Mr Dehua; 百合 Mr Baihe; 石磊 Mr Shilei;
-    云飞 Mr Yunfei; 国安 Mr Guoan; 秀丽 Mr Xiuli; 若曦 Miss Ruoxi"""
+    """安娜 Anna; 汤姆 Tom; 玛丽 Mary; 约翰 John; 露西 Lucy; 杰克 Jack; 艾玛 Emma; 彼得 Peter; 琳达 Linda;
+    麦克 Mike; 莉莉 Lily; 保罗 Paul; 凯特 Kate; 本恩 Ben; 苏珊 Susan; 大卫 David; 葛蕾 Grace; 山姆 Sam; 罗丝 Rose;
+    马克 Mark; 海伦 Helen; 卢卡 Luca; 妮娜 Nina; 奥托 Otto; 伊娃 Eva; 雨果 Hugo; 索菲 Sophie; 里奥 Leo; 朱莉 Julie;
+    弗兰 Frank; 贝拉 Bella; 丹尼 Danny; 建国 Jianguo; 欣怡 Xinyi; 思远 Siyuan; 雅婷 Yating; 文博 Wenbo; 嘉禾 Jiahe;
+    启明 Qiming; 立新 Lixin; 乐天 Letian; 雅琪 Yaqi; 子墨 Zimo; 可心 Kexin; 一诺 Yinuo; 思齐 Siqi; 海波 Haibo;
+    大勇 Dayong; 亦凡 Yifan; 梓涵 Zihan; 如意 Ruyi; 阿宝 Abao; 玉兰 Yulan; 德华 Dehua; 百合 Baihe; 石磊 Shilei;
+    云飞 Yunfei; 国安 Guoan; 秀丽 Xiuli; 若曦 Ruoxi"""
 )
 PLACES = _words(
-    """市场 the market; 学校 the school; 公园 the park; 码头 the harbour; 车站 the station; 图书馆 the library;
-    茶馆 the teahouse; 医院 the hospital; 寺庙 the temple; 磨坊 the mill; 花园 the garden; 剧院 the theatre;
-    广场 the square; 河边 the river"""
+    """东门 Eastgate; 西门 Westgate; 南湖 Southlake; 北原 Northmoor; 石井 Stonewell; 老磨 Oldmill; 河口 Riverend;
+    月港 Moonhaven; 钟塔 Belltower; 新桥 Newbridge; 红楼 Redhouse; 绿坡 Greenhill; 松岭 Pineridge; 长林 Longwood"""
 )
 DAYS = _words(
     "星期一 Monday; 星期二 Tuesday; 星期三 Wednesday; 星期四 Thursday; 星期五 Friday; 星期六 Saturday; 星期日 Sunday"
@@ -88,72 +86,74 @@ ACTIONS = (
 )
 # {p} person, {d} day, {l} place, {v} an action with its slots filled, {m} the feeling or nothing
 FRAMES = (
-    Word("{p}{d}在{l}{m}{v}。", "{p} was at {l} on {d}{m} and {v}."),
-    Word("听说{p}{d}在{l}{m}{v}。", "They say {p} was at {l} on {d}{m} and {v}."),
-    Word("{p}{d}在{l}{m}又{v}。", "{p} was at {l} on {d}{m} and {v} again."),
+    Word("{d}{p}在{l}{m}{v}。", "On {d} {p} visited {l}{m} and {v}."),
+    Word("听说{d}{p}在{l}{m}{v}。", "They say on {d} {p} visited {l}{m} and {v}."),
+    Word("{d}{p}在{l}{m}又{v}。", "On {d} {p} visited {l}{m} and {v} again."),
 )
 FEELING = Word("很{m}，", " and felt {m}")
 WEATHER_FORMS = (
-    Word("{d}是{w}。", "{d} was {w}."),
+    Word("{d}是{w}。", "On {d} it was {w}."),
     Word("人们说{d}是{w}。", "People said that {d} was {w}."),
     Word("镇上{d}是{w}。", "In town {d} was {w}."),
 )
 FACT_FORMS = {
     "trade": (
-        Word("{p}是{t}。", "{p} is a {t}."),
-        Word("{p}的工作是{t}。", "{p} works as a {t}."),
+        Word("{p}是{t}。", "They say {p} is a {t}."),
+        Word("{p}的工作是{t}。", "Here {p} works as a {t}."),
         Word("大家都知道{p}是{t}。", "Everyone knows that {p} is a {t}."),
     ),
     "home": (
-        Word("{p}住在{l}旁边。", "{p} lives near {l}."),
+        Word("{p}住在{l}旁边。", "They say {p} lives near {l}."),
         Word("{p}的家在{l}旁边。", "The home of {p} is near {l}."),
         Word("大家都知道{p}住在{l}旁边。", "Everyone knows that {p} lives near {l}."),
     ),
     "pet": (
-        Word("{p}养了{a}。", "{p} keeps a {a}."),
+        Word("{p}养了{a}。", "They say {p} keeps a {a}."),
         Word("{p}的宠物是{a}。", "The pet of {p} is a {a}."),
         Word("大家都知道{p}养了{a}。", "Everyone knows that {p} keeps a {a}."),
     ),
 }
+ROLL_CALL = Word("{w}", "Here: {w}")
 DIARY_HEADS = (
     Word("{p}的日记，{d}，{w}", "Diary of {p}, {d}, {w}"),
-    Word("{d}，{w}，{p}的日记", "{d}, {w}, diary of {p}"),
+    Word("{d}，{w}，{p}的日记", "This is {d}, {w}, the diary of {p}"),
 )
 DIARY_FORMS = (
-    Word("今天我在{l}{m}{v}。", "Today I was at {l}{m} and {v}."),
-    Word("我今天在{l}{m}{v}。", "I was at {l} today{m} and {v}."),
-    Word("我在{l}{m}{v}。", "I was at {l}{m} and {v}."),
+    Word("今天我在{l}{m}{v}。", "Today I visited {l}{m} and {v}."),
+    Word("我今天在{l}{m}{v}。", "I visited {l} today{m} and {v}."),
+    Word("我在{l}{m}{v}。", "I visited {l}{m} and {v}."),
 )
-CLAUSE = Word("{p}{d}在{l}。", "{p} was at {l} on {d}.")
-SUMMARY = Word("{p}{d}在{l}很{m}。", "{p} was at {l} on {d} and felt {m}.")
+CLAUSE = Word("{d}{p}在{l}。", "On {d} {p} visited {l}.")
+WHEN = Word("{p}在{l}是{d}。", "The day {p} visited {l} was {d}.")
+SUMMARY = Word("{d}{p}在{l}很{m}。", "On {d} {p} visited {l} and felt {m}.")
 
 QUESTIONS = {
     "who": (
-        Word("{d}谁在{l}？", "Who was at {l} on {d}?"),
-        Word("谁{d}在{l}？", "Who was on {d} at {l}?"),
+        Word("{d}谁在{l}？", "Who visited {l} on {d}?"),
+        Word("谁{d}在{l}？", "On {d} who visited {l}?"),
     ),
     "where": (
-        Word("{p}{d}在哪里？", "Where was {p} on {d}?"),
-        Word("{d}{p}去了哪里？", "On {d} where was {p}?"),
+        Word("{p}{d}在哪里？", "Where did {p} go on {d}?"),
+        Word("{d}{p}去了哪里？", "On {d} where did {p} go?"),
     ),
     "when": (
-        Word("{p}哪天在{l}？", "When was {p} at {l}?"),
-        Word("{p}是哪天在{l}？", "Which day was {p} at {l}?"),
+        Word("{p}哪天在{l}？", "When did {p} visit {l}?"),
+        Word("{p}是哪天在{l}？", "Which day did {p} visit {l}?"),
     ),
     "mood": (
         Word("{p}{d}心情怎么样？", "How was {p} on {d}?"),
         Word("{d}{p}心情怎么样？", "How did {p} feel on {d}?"),
     ),
 }
-ANSWERS = {"who": CLAUSE, "where": CLAUSE, "when": CLAUSE, "mood": SUMMARY}
+ANSWERS = {"who": CLAUSE, "where": CLAUSE, "when": WHEN, "mood": SUMMARY}
 
 UNSEEN_QUESTIONS = {
     "who": (
         Word("请说出{d}去{l}的人是哪位？", "Which person spent {d} at {l}?"),
-        Word("{l}{d}来了哪个人？", "Name the one who visited {l} on {d}."),
+        Word("{l}{d}来了哪个人？", "Name the one who was seen at {l} on {d}."),
     ),
     "where": (
-        Word("请说出{p}{d}去的地方？", "Which place did {p} visit on {d}?"),
+        Word("请说出{p}{d}去的地方？", "What was the place of {p} on {d}?"),
         Word("{d}{p}到了什么地方？", "Name the place where {p} spent {d}."),
     ),
     "when": (
@@ -191,11 +191,13 @@ SUMS = (
 )
 TRANSLATE = Word("翻译成英文：\n{s}", "Translate into Chinese:\n{s}")
 SUMMARISE = Word("用一句话总结：\n{s}", "Summarise in one sentence:\n{s}")
+REPEAT = Word("请再念一遍：{w}。", "Please read again: {w}.")
+REPEATED = Word("再念一遍：{w}。", "Again: {w}.")
 EXTRACT = Word("找出人物、地点和时间：\n{s}", "Find person, place and day:\n{s}")
 EXTRACTED = Word("人物：{p}；地点：{l}；时间：{d}", "person: {p}; place: {l}; day: {d}")
 PERSONAS = (
-    Word("你叫{p}，是镇上的{t}，{d}你在{l}。", "You are {p}, a {t} of the town, and on {d} you were at {l}."),
-    Word("请扮演{p}，一个{t}，你{d}在{l}。", "Play the part of {p}, a {t}, who was at {l} on {d}."),
+    Word("你叫{p}，是镇上的{t}，{d}你在{l}。", "You are {p}, a {t} of the town, and on {d} you visited {l}."),
+    Word("请扮演{p}，一个{t}，你{d}在{l}。", "Play the part of {p}, a {t}, who visited {l} on {d}."),
 )
 GREETINGS = (
     Word("你好，我叫{q}，请问你叫什么？", "Hello, I am {q}, what is your name?"),

@@ -103,9 +103,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "width": 128,
         "layers": 4,
-        "heads": 4,
-        "kv_heads": 4,
-        "head_width": 32,
+        "heads": 2,
+        "kv_heads": 2,
+        "head_width": 64,
         "mlp_width": 384,
         "context_length": 256,
     },

@@ -16,6 +16,7 @@ import numpy as np
 
 from danlu.base.records import Conversation, Document
 from danlu.shards.files import Encoded
+from danlu.shards.order import scramble
 from danlu.tokenizer.chat import ChatTemplate, Rendered
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -23,6 +24,7 @@ BATCH_RECORDS = 1024
 BATCH_CHARACTERS = 4_000_000
 OVER_LONG = "longer than a row"
 NOTHING_TO_LEARN = "no token to learn"
+NOT_CHOSEN = "beyond the chosen share"
 
 R = TypeVar("R")
 
@@ -47,6 +49,18 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally:
         tally.documents += len(batch)
         tally.bytes += sum(len(document.text.encode()) for document in batch)
         yield _joined([document.id for document in batch], encoded, None, tally)
+
+
+def chosen(records: Iterable[R], share: float, tally: Tally) -> Iterator[R]:
+    """A share of the records, each by a draw that depends on its number alone; the others are counted as left out.
+
+    Not every tenth: kinds of records often take turns, and all of one kind might be left out.
+    """
+    for number, record in enumerate(records):
+        if int(scramble(np.array([number], dtype=np.uint64))[0]) < share * 2**64:
+            yield record
+        else:
+            tally.rejected[NOT_CHOSEN] += 1
 
 
 def encode_conversations(

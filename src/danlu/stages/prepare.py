@@ -52,7 +52,7 @@ class LittleWorld(Settings):
     """A bilingual small town, written from the seed."""
 
     generator: Literal["little-world"] = Field("little-world", description="its name")
-    stories: Count = Field(8_000, ge=0, description="stories, diary entries and pages about the town")
+    stories: Count = Field(28_000, ge=0, description="roll calls, stories, diary entries, pages about the town")
     conversations: Count = Field(24_000, ge=0, description="questions, translations, summaries and talk about them")
     dirty: bool = Field(
         True, description="also write duplicates, broken files, private numbers: what cleaning must find"

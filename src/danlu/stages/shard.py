@@ -24,7 +24,7 @@ from danlu.base.artifact import Artifact, seal, write_atomically
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import read_conversations, read_documents
-from danlu.shards.encode import Tally, encode_conversations, encode_documents
+from danlu.shards.encode import Tally, chosen, encode_conversations, encode_documents
 from danlu.shards.files import Encoded, RowSet, RowSetWriter
 from danlu.tokenizer.chat import ChatTemplate, version_with_template
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -39,6 +39,9 @@ class Config(Settings):
     row_length: Count = Field(512, ge=8, le=1 << 20, description="tokens in a row: the longest context of training")
     conversations: Literal["all", "answers", "none"] = Field(
         "all", description="conversations in pre-training rows: learn all of their text, the answers only, or leave out"
+    )
+    conversation_share: float = Field(
+        1.0, ge=0, le=1, description="share of the conversations that pre-training rows hold"
     )
     window: int = Field(4096, ge=1, description="pieces packed together; more fill rows better and take more memory")
     max_rejected_share: float = Field(
@@ -113,8 +116,8 @@ def _encoded(
     documents = encode_documents(template.tokenizer, read_documents(corpus.path(f"{split}.jsonl")), tally)
     if config.conversations == "none":
         return documents
-    learn_all = config.conversations == "all"
-    return chain(documents, encode_conversations(template, conversations, tally, learn_all=learn_all))
+    some = chosen(conversations, config.conversation_share, tally)
+    return chain(documents, encode_conversations(template, some, tally, learn_all=config.conversations == "all"))
 
 
 def _refuse(report: Mapping[str, Any], config: Config, corpus: Artifact) -> None:
