@@ -12,7 +12,7 @@ from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, Message
 from danlu.commands import inspect
 from danlu.shards.batches import IGNORE
-from danlu.shards.encode import NOTHING_TO_LEARN, OVER_LONG
+from danlu.shards.encode import NOT_CHOSEN, NOTHING_TO_LEARN, OVER_LONG
 from danlu.shards.files import RowSet
 from danlu.stages import shard, tokenizer
 from danlu.tokenizer.chat import TEMPLATE_HASH, ChatTemplate
@@ -128,6 +128,16 @@ def test_conversations_in_pretraining(inputs, tmp_path, conversations):
     extra = {"all": chat["tokens_out"] - 50, "answers": chat["targets"], "none": 0}[conversations]
     assert row["targets"] == documents + extra
     assert (artifact.folder / "pretrain-train" / "mask.bin").exists() == (conversations == "answers")
+
+
+def test_a_share_of_the_conversations_in_pretraining(inputs, shards, tmp_path):
+    artifact = made(shard, tmp_path / "out", inputs, row_length=256, conversation_share=0.3)
+    facts, whole = report(artifact), report(shards)
+    row = facts["pretrain-train"]
+    assert 0 < row["conversations"] < 50
+    assert row["conversations"] + row["rejected"][NOT_CHOSEN] == 50, "in = out + left out by reason"
+    assert row["documents"] == 100
+    assert facts["chat-train"]["conversations"] == whole["chat-train"]["conversations"] == 50, "tuning still has all"
 
 
 def test_leavings_of_an_interrupted_run_are_replaced(inputs, shards, tmp_path):
