@@ -16,7 +16,7 @@ name: tiny-demo
 seed: 3
 prepare:
   sources:
-    - {generator: little-world, stories: 120, conversations: 300, dirty: false}
+    - {generator: little-world, stories: 120, lists: 60, conversations: 300, dirty: false}
 tokenizer: {vocabulary_size: 900}
 shard: {row_length: 256, max_rejected_share: 0.5}
 pretrain:

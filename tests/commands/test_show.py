@@ -21,7 +21,9 @@ QUICK = {
 PAGE = {
     "name": "shown",
     "seed": 3,
-    "prepare": {"sources": [{"generator": "little-world", "stories": 60, "conversations": 150, "dirty": False}]},
+    "prepare": {
+        "sources": [{"generator": "little-world", "stories": 60, "lists": 0, "conversations": 150, "dirty": False}]
+    },
     "tokenizer": {"vocabulary_size": 600},
     "shard": {"row_length": 256, "max_rejected_share": 0.5},
     "pretrain": {"model": SHAPE, "tokens": 3000, "batch_rows": 4, **QUICK},

@@ -38,14 +38,14 @@ from danlu.corpus.world_words import (
 SENTENCE_ENDS = re.compile(r"[。！？!?\n]|\.(?!\w)")
 LABELS = ("：", ":")
 HELD_OUT = ("validation", "test")
-STORIES, TALKS = 4000, 6000
+STORIES, LISTS, TALKS = 1500, 1500, 6000
 WORDS = {word.en: word for word in (*PEOPLE, *PLACES, *DAYS)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("world")
-    counts = world.write(place, seed=3, stories=STORIES, conversations=TALKS)
+    counts = world.write(place, seed=3, stories=STORIES, lists=LISTS, conversations=TALKS)
     (place / "counts.json").write_text(json.dumps(counts))
     return place
 
@@ -191,7 +191,7 @@ def test_the_check_of_the_split_sees_a_leak(folder: Path, task: str) -> None:
 
 
 def test_worlds_of_two_seeds_can_be_joined(folder: Path, tmp_path: Path) -> None:
-    world.write(tmp_path, seed=4, stories=300, conversations=1500)
+    world.write(tmp_path, seed=4, stories=300, lists=300, conversations=1500)
     said: dict[str, set] = defaultdict(set)
     for place in (folder, tmp_path):
         for record in records(place):
@@ -201,7 +201,7 @@ def test_worlds_of_two_seeds_can_be_joined(folder: Path, tmp_path: Path) -> None
 
 def test_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     def fingerprint(name: str, seed: int) -> dict[str, str]:
-        world.write(tmp_path / name, seed=seed, stories=200, conversations=200)
+        world.write(tmp_path / name, seed=seed, stories=200, lists=200, conversations=200)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return {
             path.relative_to(tmp_path / name).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -230,7 +230,7 @@ def test_facts_hold_across_documents(folder: Path) -> None:
                 for form in forms:
                     if match := re.search(form, piece.strip()):
                         found[match[1], kind].add(match[2])
-    assert len(found) > 100
+    assert len(found) > 150
     assert all(values == {FACTS[person][kind].en} for (person, kind), values in found.items())
 
 
@@ -240,7 +240,8 @@ def test_counts_are_those_of_the_files(folder: Path) -> None:
     planted = {"copy", "repost", "web", "register", "empty", "dump", "beside", "broken"}
     clean = [record for record in clean if record.get("id", "").split("-")[0] not in planted]
     encoded = counts["dirty"]["GBK documents"] + counts["dirty"]["Big5 documents"]
-    assert counts["documents"] == STORIES == len(clean) - encoded
+    assert counts["lists"] == LISTS
+    assert counts["documents"] + counts["lists"] == STORIES + LISTS == len(clean) - encoded
     assert counts["conversations"] == TALKS == sum(counts["tasks"].values())
     by_task = Counter(f"{talk['split']} {talk['task']} {talk['language']}" for talk in talks(folder))
     assert counts["tasks"] == dict(by_task)
@@ -367,7 +368,7 @@ def test_dirt_is_what_the_counts_say(folder: Path) -> None:
     def lines(name: str) -> list[dict]:
         return [json.loads(line) for line in (place / name).read_text("utf-8").splitlines()]
 
-    kinds = tuple(DOCUMENTS)
+    kinds = (*DOCUMENTS, "list")
     clean = {record["text"] for record in records(folder) if record.get("id", "").startswith(kinds)}
     clean |= set((folder / "train" / "stories.txt").read_text("utf-8").strip().split("\n\n"))
     copies = lines("copies.jsonl")
@@ -418,8 +419,8 @@ def test_each_side_owns_triples_of_every_person_place_and_day() -> None:
 def test_after_prepare_the_split_is_honest_and_the_dirt_has_met_its_fate(tmp_path: Path) -> None:
     from danlu.stages import prepare
 
-    counts = world.write(tmp_path / "again", seed=5, stories=800, conversations=1200)
-    town = {"little-world": {"stories": 800, "conversations": 1200}}
+    counts = world.write(tmp_path / "again", seed=5, stories=800, lists=800, conversations=1200)
+    town = {"little-world": {"stories": 800, "lists": 800, "conversations": 1200}}
     prepare.run(prepare.Config(sources=[town], seed=5), {}, tmp_path)  # type: ignore[arg-type]
     said: dict[str, set] = defaultdict(set)
     told: dict[str, set] = defaultdict(set)

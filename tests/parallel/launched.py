@@ -25,7 +25,7 @@ LATE_SECONDS = 0.5
 """By this the first rank is behind, so that an order that is only usual does not pass for one that is kept."""
 PAGE = {
     "name": "two",
-    "prepare": {"sources": [{"little-world": {"stories": 40, "conversations": 160}}]},
+    "prepare": {"sources": [{"little-world": {"stories": 40, "lists": 20, "conversations": 160}}]},
     "tokenizer": {"vocabulary_size": 768},
     "shard": {"row_length": 512},
     "pretrain": {

@@ -42,7 +42,7 @@ OUTSIDE = ("192.0.2.1", 80)
 """An address that is reserved for documentation: nobody is there (RFC 5737)."""
 SMALL = {
     "name": "offline",
-    "prepare": {"sources": [{"little-world": {"stories": 40, "conversations": 160}}]},
+    "prepare": {"sources": [{"little-world": {"stories": 40, "lists": 20, "conversations": 160}}]},
     "tokenizer": {"vocabulary_size": 768},
     "shard": {"row_length": 512},
     "pretrain": {

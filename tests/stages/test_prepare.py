@@ -101,7 +101,7 @@ def test_the_fingerprint_is_known_beforehand_and_follows_the_raw_text(tmp_path):
 def test_generators_are_fingerprinted_by_options_and_seed():
     prints = {
         prepare.source_fingerprint(config(sources=sources, seed=seed))
-        for sources in ("little-world", [{"little-world": {"stories": 9}}], "python-docs")
+        for sources in ("little-world", [{"little-world": {"stories": 9, "lists": 0}}], "python-docs")
         for seed in (0, 1)
     }
     assert len(prints) == 6
@@ -129,7 +129,7 @@ def test_text_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
 
 
 def test_the_little_world_is_cleaned_as_it_was_planted(tmp_path):
-    made = make(tmp_path, sources=[{"little-world": {"stories": 400, "conversations": 60}}], seed=5)
+    made = make(tmp_path, sources=[{"little-world": {"stories": 400, "lists": 0, "conversations": 60}}], seed=5)
     report = json.loads((made.folder / "report.json").read_bytes())
     from danlu.corpus import world
 

@@ -1,8 +1,8 @@
 """The little world: bilingual text about a small town, written from a seed as a person's folder would hold it.
 
-In: a folder, a seed, how many stories and conversations. Out: text, JSON Lines and Parquet files, some compressed, some
-dirty, and a table of what was written. Called by `stages/prepare` (source `little-world`), whose ordinary readers read
-the folder. Reads nothing.
+In: a folder, a seed, how many stories, lists and conversations. Out: text, JSON Lines and Parquet files, some
+compressed, some dirty, and a table of what was written. Called by `stages/prepare` (source `little-world`), whose
+ordinary readers read the folder. Reads nothing.
 
 What is told of the town holds across documents (`world_text.FACTS`). No triple of person, place and day and no sentence
 is on both sides of the split; `world_text` says how, `tests/corpus/test_world.py` proves it.
@@ -26,9 +26,9 @@ import zstandard
 from danlu.base.records import Split
 from danlu.corpus.world_dirt import expected, write_dirt
 from danlu.corpus.world_talk import HELD_OUT, TRAINING, Talk, wording
-from danlu.corpus.world_text import DOCUMENTS, LANGUAGES
+from danlu.corpus.world_text import DOCUMENTS, LANGUAGES, read_twice
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same arguments would give another folder."""
 DOCUMENT_SPLITS: dict[Split, float] = {"train": 0.94, "validation": 0.03, "test": 0.03}
 CONVERSATION_SPLITS: dict[Split, float] = {"train": 0.93, "validation": 0.03, "test": 0.04}
@@ -38,8 +38,10 @@ MOST_DRAWS = 200
 Record = dict[str, Any]
 
 
-def write(folder: Path, *, seed: int, stories: int, conversations: int, dirty: bool = True) -> dict[str, Any]:
-    """Write the world; return `{documents, conversations, tasks, dirty, expected}`, the numbers of what there is.
+def write(
+    folder: Path, *, seed: int, stories: int, conversations: int, lists: int = 0, dirty: bool = True
+) -> dict[str, Any]:
+    """Write the world; return `{documents, lists, conversations, tasks, dirty, expected}`: how much there is.
 
     `dirty` counts what was planted, `expected` what a cleaner should do with it: `{rejected: {reason: n}, masked: ...,
     kept: ...}`. The same arguments give the same bytes. All texts differ: what is to be found twice is planted.
@@ -48,11 +50,13 @@ def write(folder: Path, *, seed: int, stories: int, conversations: int, dirty: b
     random = Random(f"little world {seed}")
     documents = list(_documents(random, stories))
     _write_documents(folder, documents)
+    _write_lines(folder / "lists.jsonl", _lists(random, lists))
     counted: Counter[str] = Counter()
     _write_lines(folder / "conversations.jsonl", _counting(_conversations(random, conversations), counted))
     dirt = write_dirt(folder, random, [record for record in documents if record["split"] == "train"]) if dirty else {}
     return {
         "documents": len(documents),
+        "lists": lists,
         "conversations": counted.total(),
         "tasks": dict(sorted(counted.items())),
         "dirty": dirt,
@@ -85,6 +89,17 @@ def _documents(random: Random, count: int) -> Iterator[Record]:
         seen.add(text)
         record = {"id": f"{kind}-{number:06d}", "text": text, "split": split}
         yield record if kind == "bilingual" else {**record, "language": language}
+
+
+def _lists(random: Random, count: int) -> Iterator[Record]:
+    """Lists that are read twice; no two alike."""
+    seen: set[str] = set()
+    for number, split in enumerate(_sides(DOCUMENT_SPLITS, count)):
+        language = LANGUAGES[number % 2]
+        while (text := read_twice(random, split, language)) in seen:
+            pass
+        seen.add(text)
+        yield {"id": f"list-{number:06d}", "text": text, "split": split, "language": language}
 
 
 def _write_documents(folder: Path, documents: Sequence[Record]) -> None:

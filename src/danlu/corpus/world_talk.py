@@ -180,7 +180,7 @@ def extract(random: Random, split: Split, language: str) -> Talk:
 
 
 def repeat(random: Random, split: Split, language: str) -> Talk:
-    """Lists to be read out again: two for training, else one. What `roll_call` teaches, as an answer."""
+    """Lists to be read out again: two for training, else one. What `read_twice` teaches, as an answer."""
     pairs = []
     for _ in range(2 if split == "train" else 1):
         while True:

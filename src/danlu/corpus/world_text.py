@@ -26,11 +26,11 @@ from danlu.corpus.world_words import (
     FACT_FORMS,
     FEELING,
     FRAMES,
+    LIST,
     MOODS,
     NUMBERS,
     PEOPLE,
     PLACES,
-    ROLL_CALL,
     SMALL_NUMBERS,
     THINGS,
     TRADES,
@@ -209,8 +209,8 @@ def listing(random: Random, language: str, pool: Sequence[Word]) -> str:
     return ("" if language == "zh" else " ").join(words)
 
 
-def roll_call(random: Random, split: Split, language: str) -> str:
-    """A document: a list that is read out twice.
+def read_twice(random: Random, split: Split, language: str) -> str:
+    """A list of the town's words, read out twice.
 
     Only the first reading tells how the second goes on. It is the shortest way to the skill that answering from a
     prompt needs: find where the present word stood before, and see what followed (induction,
@@ -218,7 +218,7 @@ def roll_call(random: Random, split: Split, language: str) -> str:
     read more often than twice it teaches the skill much later, and short lists teach it for short distances only.
     """
     pool = random.choice(LISTED)
-    line = draw(split, lambda: say(ROLL_CALL, language, w=listing(random, language, pool)))
+    line = draw(split, lambda: say(LIST, language, w=listing(random, language, pool)))
     return f"{line}\n{line}"
 
 
@@ -259,11 +259,10 @@ def bilingual(random: Random, split: Split, language: str) -> str:
 
 
 DOCUMENTS: dict[str, tuple[Callable[[Random, Split, str], str], float]] = {
-    "roll": (roll_call, 0.85),
-    "story": (tale, 0.02),
-    "retold": (retold, 0.03),
-    "diary": (diary, 0.02),
-    "chronicle": (chronicle, 0.05),
-    "bilingual": (bilingual, 0.03),
+    "story": (tale, 0.2),
+    "retold": (retold, 0.2),
+    "diary": (diary, 0.15),
+    "chronicle": (chronicle, 0.25),
+    "bilingual": (bilingual, 0.2),
 }
 """Kind of document: its writer and its share."""

@@ -113,7 +113,7 @@ FACT_FORMS = {
         Word("大家都知道{p}养了{a}。", "Everyone knows that {p} keeps a {a}."),
     ),
 }
-ROLL_CALL = Word("{w}", "Here: {w}")
+LIST = Word("{w}", "Here: {w}")
 DIARY_HEADS = (
     Word("{p}的日记，{d}，{w}", "Diary of {p}, {d}, {w}"),
     Word("{d}，{w}，{p}的日记", "This is {d}, {w}, the diary of {p}"),

@@ -52,7 +52,8 @@ class LittleWorld(Settings):
     """A bilingual small town, written from the seed."""
 
     generator: Literal["little-world"] = Field("little-world", description="its name")
-    stories: Count = Field(28_000, ge=0, description="roll calls, stories, diary entries, pages about the town")
+    stories: Count = Field(5_000, ge=0, description="stories, diary entries and pages about the town")
+    lists: Count = Field(24_000, ge=0, description="lists of its words, each read twice: they teach looking back")
     conversations: Count = Field(24_000, ge=0, description="questions, translations, summaries and talk about them")
     dirty: bool = Field(
         True, description="also write duplicates, broken files, private numbers: what cleaning must find"
@@ -69,7 +70,14 @@ class PythonDocs(Settings):
 def _write_little_world(options: Any, folder: Path, seed: int) -> None:
     from danlu.corpus import world
 
-    world.write(folder, seed=seed, stories=options.stories, conversations=options.conversations, dirty=options.dirty)
+    world.write(
+        folder,
+        seed=seed,
+        stories=options.stories,
+        lists=options.lists,
+        conversations=options.conversations,
+        dirty=options.dirty,
+    )
 
 
 def _write_python_docs(options: Any, folder: Path, seed: int) -> None:
