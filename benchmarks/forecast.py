@@ -1,7 +1,7 @@
 """Measure the final losses that `danlu.train.forecast` draws its bands from.
 
-In: a recipe, lengths, seeds. Out: `src/danlu/train/forecasts.json`, one entry a finished run, with machine and
-versions. Run by hand when the recipe's data, model or optimizer change:
+In: a recipe, lengths, seeds. Out: `src/danlu/train/forecasts.json`, one entry a finished run, each with its machine,
+versions and date. Several may measure at one time. Run by hand when the recipe's data, model or optimizer change:
 
     python benchmarks/forecast.py recipes/quickstart.yaml --tokens 500k 1M 2M 4M --seeds 101 102
 """
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from danlu import running
 from danlu.base import artifact, console
-from danlu.base.config import COUNT_UNITS, _with_unit
+from danlu.base.config import COUNT_UNITS, with_unit
 from danlu.recipe import Recipe
 from danlu.train import forecast
 
@@ -31,10 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     for seed in options.seeds:
         for length in options.tokens:
-            record(*measure(options.recipe, seed, int(_with_unit(length, COUNT_UNITS, "count")), options.runs))
+            record(*measure(options.recipe, seed, int(with_unit(length, COUNT_UNITS, "count")), options.runs))
 
 
-def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, float]]:
+def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, Any]]:
     """One run to the end of its pre-training: its likeness, and what it reached."""
     words = ("name=forecast", f"pretrain.seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
     read = Recipe.load(page, words)
@@ -53,18 +57,38 @@ def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[s
     return name, reached
 
 
-def record(name: str, reached: dict[str, float]) -> None:
-    """Add one run to the table; a run of the same seed and length replaces the old one."""
-    table = json.loads(forecast.TABLE.read_bytes()) if forecast.TABLE.is_file() else {"runs": {}}
-    kept = [
-        run
-        for run in table["runs"].get(name, [])
-        if (run["seed"], run["target_tokens"]) != (reached["seed"], reached["target_tokens"])
-    ]
-    table["runs"][name] = sorted([*kept, reached], key=lambda run: (run["target_tokens"], run["seed"]))
-    table["machine"] = {"processor": platform.machine(), **artifact.versions()}
-    table["measured_at"] = datetime.now(UTC).date().isoformat()
-    artifact.write_atomically(forecast.TABLE, json.dumps(table, indent=1) + "\n")
+def record(name: str, reached: dict[str, Any]) -> None:
+    """Add one run to the table; a run of the same seed and length replaces the old one, and its machine and date."""
+    made = {
+        "measured_at": datetime.now(UTC).date().isoformat(),
+        "machine": {"processor": platform.machine(), **artifact.versions()},
+    }
+    with alone_at(forecast.TABLE.parent):
+        table = json.loads(forecast.TABLE.read_bytes()) if forecast.TABLE.is_file() else {"runs": {}}
+        kept = [
+            run
+            for run in table["runs"].get(name, [])
+            if (run["seed"], run["target_tokens"]) != (reached["seed"], reached["target_tokens"])
+        ]
+        rows = [*kept, {**reached, **made}]
+        table["runs"][name] = sorted(rows, key=lambda run: (run["target_tokens"], run["seed"]))
+        artifact.write_atomically(forecast.TABLE, json.dumps(table, indent=1) + "\n")
+
+
+@contextmanager
+def alone_at(folder: Path) -> Iterator[None]:
+    """Wait until no other measurement is at the table. The folder is locked: the table is a new file each time."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: measure one at a time
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":

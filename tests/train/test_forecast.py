@@ -1,6 +1,13 @@
-"""The forecast: a band between measured lengths, nothing beyond them, a name that seed and length leave alone."""
+"""The forecast: a band between measured lengths, nothing beyond them, a name that seed and length leave alone.
 
+And the table it is drawn from: `benchmarks/forecast.py` keeps every run, whoever else is writing.
+"""
+
+import contextlib
+import importlib.util
 import json
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +16,8 @@ from danlu import running
 from danlu.base import artifact
 from danlu.train import forecast
 
-QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
 
 
 @pytest.fixture
@@ -79,6 +87,51 @@ def test_likeness_is_the_same_on_another_patch_level_of_python(tmp_path):
         sources = sealed(tmp_path / f"sources{number}", {"sources": [{"version": version}]})
         names.add(forecast.likeness({"size": "tiny"}, {"shards": sources}))
     assert len(names) == 2
+
+
+@pytest.fixture
+def measuring(table, monkeypatch):
+    """`benchmarks/forecast.py` as a module, at a table of its own."""
+    spec = importlib.util.spec_from_file_location("forecast_measuring", ROOT / "benchmarks" / "forecast.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(forecast, "TABLE", table)
+    return module
+
+
+def test_a_run_brings_its_own_machine_and_leaves_the_others_theirs(measuring, table, monkeypatch):
+    for python in ("first", "second"):
+        monkeypatch.setattr(artifact, "versions", lambda python=python: {"python": python})
+        length = {"first": 100, "second": 200}[python]
+        measuring.record("name", {"seed": 1, "target_tokens": length, "tokens": length, "loss": 3.0})
+    rows = json.loads(table.read_bytes())["runs"]["name"]
+    assert [(row["target_tokens"], row["seed"]) for row in rows] == [(100, 1), (100, 2), (200, 1), (10_000, 1)]
+    assert [row.get("machine", {}).get("python") for row in rows] == ["first", None, "second", None]
+    assert rows[0]["loss"] == 3.0, "the same seed and length: the new run stands for the old one"
+    assert all("measured_at" in row for row in (rows[0], rows[2]))
+    assert forecast.predict("name", 200, table)["expected"] == pytest.approx(3.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
+def test_runs_that_end_together_are_all_kept(measuring, table, monkeypatch):
+    """Every writer has read before any of them writes, unless each waits for the one before it."""
+    number = 3
+    together = threading.Barrier(number)
+    write = artifact.write_atomically
+
+    def write_late(path, text):
+        with contextlib.suppress(threading.BrokenBarrierError):  # the lock holds the others back: nobody waits for them
+            together.wait(timeout=0.3)
+        write(path, text)
+
+    monkeypatch.setattr(artifact, "write_atomically", write_late)
+    rows = [{"seed": seed, "target_tokens": 1, "tokens": 1, "loss": 1.0} for seed in range(number)]
+    writers = [threading.Thread(target=measuring.record, args=("other", row)) for row in rows]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [row["seed"] for row in json.loads(table.read_bytes())["runs"]["other"]] == [0, 1, 2]
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ SECOND_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 864
 NUMBER_WITH_UNIT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
-def _with_unit(value: Any, units: Mapping[str, float], what: str) -> Any:
+def with_unit(value: Any, units: Mapping[str, float], what: str) -> Any:
     """Turn `'20M'` into a number by the table; leave numbers alone; raise ValueError naming the allowed units."""
     if not isinstance(value, str):
         return value
@@ -46,11 +46,11 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Count = Annotated[int, BeforeValidator(lambda value: _whole(_with_unit(value, COUNT_UNITS, "count")))]
+Count = Annotated[int, BeforeValidator(lambda value: _whole(with_unit(value, COUNT_UNITS, "count")))]
 """A whole number that may be written `20M`, `1.5B`, `4k`."""
-Bytes = Annotated[int, BeforeValidator(lambda value: _whole(_with_unit(value, BYTE_UNITS, "size in bytes")))]
+Bytes = Annotated[int, BeforeValidator(lambda value: _whole(with_unit(value, BYTE_UNITS, "size in bytes")))]
 """A size in bytes that may be written `4GB`, `512MiB`."""
-Seconds = Annotated[float, BeforeValidator(lambda value: _with_unit(value, SECOND_UNITS, "duration"))]
+Seconds = Annotated[float, BeforeValidator(lambda value: with_unit(value, SECOND_UNITS, "duration"))]
 """A duration in seconds that may be written `90s`, `2h`."""
 
 
