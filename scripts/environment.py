@@ -1,9 +1,9 @@
 """Make the project's own virtual environment and install the pinned set into it, saying what and how large.
 
 In: the folder `.venv` beside the Makefile, `constraints.txt`, and `--dev` for the tools of tests and checks. Out: the
-same environment each time; a second call does nothing, and one that was cut off in its making is made anew. Called by
-the Makefile. Uses the standard library alone, because nothing else is there yet; Python's own `venv` and `pip` do the
-work.
+same environment each time; a second call does nothing, one at the same moment waits, and what was cut off in its making
+is made anew. An environment that somebody else made is added to and never removed. Called by the Makefile. Uses the
+standard library alone, because nothing else is there yet; Python's own `venv` and `pip` do the work.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED_PYTHON = (3, 11)
 STAMP = "danlu-installed"
-"""Holds the fingerprints of what is installed; empty from the first moment of the making to its end. An environment
-without it was made by hand, and is installed into as it is."""
+"""Holds the fingerprints of what is installed; empty from the first moment of the making to its end, and only then is
+the folder ours to clear. An environment without it was made by hand, and is installed into as it is."""
 
 
 def main() -> int:
@@ -31,49 +33,84 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / ".venv")
     options = parser.parse_args()
     if sys.version_info < NEEDED_PYTHON:
-        print(f"error: Python 3.11 or newer is needed; this is {sys.version.split()[0]}", file=sys.stderr)
-        print("  to do: make PYTHON=python3.12 …", file=sys.stderr)
-        return 2
-    python = options.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = options.folder / STAMP
-    missing = what_is_missing(options.folder, python)
-    if missing is not None:
-        if not is_environment(options.folder):
-            print(f"error: {options.folder} holds something else than a virtual environment", file=sys.stderr)
-            print("  to do: move it away; nothing was touched", file=sys.stderr)
-            return 2
-        if options.folder.exists():
-            print(f"{options.folder.name}/ is half made ({missing}): making it anew", flush=True)
-        create(options.folder)
-    wanted = fingerprint(dev=options.dev)
+        return refuse(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "make PYTHON=python3.12 …")
+    with only_one(options.folder):
+        return make(options.folder, dev=options.dev)
+
+
+def make(folder: Path, *, dev: bool) -> int:
+    """Bring the environment to what is wanted; the exit code is pip's, or 2 where the folder is not ours to mend."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / STAMP
+    if is_unfinished(folder):
+        print(f"{folder.name}/ is half made (its installation never came to an end): making it anew", flush=True)
+        create(folder)
+    elif holds_nothing(folder):
+        create(folder)
+    elif not (folder / "pyvenv.cfg").exists():
+        return refuse(f"{folder} holds something else than a virtual environment", "move it away; nothing was touched")
+    elif not python.exists():
+        return refuse(f"{folder} has no Python that runs", "remove the folder and start again; nothing was touched")
+    elif not has_pip(folder):
+        print(f"{folder.name}/ has no pip: Python's own ensurepip puts it in", flush=True)
+        if subprocess.call([str(python), "-m", "ensurepip"]) != 0:
+            return refuse(f"{folder} has no pip", "install pip there, or move the folder away")
+    wanted = fingerprint(dev=dev)
     if wanted in (stamp.read_text().split() if stamp.exists() else []):
         return 0
-    code = install(python, dev=options.dev)
+    code = install(python, dev=dev)
     if code == 0:
-        report(options.folder)
-        stamp.write_text("\n".join({wanted, fingerprint(dev=False)}) + "\n")
+        report(folder)
+        written = folder / f"{STAMP}.new"  # in one move: a stamp cut off in its writing would be an empty one
+        written.write_text("\n".join({wanted, fingerprint(dev=False)}) + "\n")
+        written.replace(stamp)
     return code
 
 
-def what_is_missing(folder: Path, python: Path) -> str | None:
-    """What an environment lacks to be of use; None where it lacks nothing."""
+def refuse(what: str, remedy: str) -> int:
+    """Say what is wrong and what to do; the exit code."""
+    print(f"error: {what}", file=sys.stderr)
+    print(f"  to do: {remedy}", file=sys.stderr)
+    return 2
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other call is at this folder. The empty lock file stays: a waiting call may have it open."""
+    try:
+        import fcntl
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_name(f"{folder.name}.lock").open("a")
+    except (ImportError, OSError):  # Windows; or nothing can be written here, and so nothing installed
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another make is installing; waiting", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: take care not to start two
+            pass
+        yield
+
+
+def is_unfinished(folder: Path) -> bool:
+    """True where we began this folder and never came to its end."""
     stamp = folder / STAMP
-    if not python.exists():
-        return "no Python that runs"
-    if not any(any(folder.glob(place)) for place in ("lib/python3*/site-packages/pip", "Lib/site-packages/pip")):
-        return "no pip"
-    if stamp.exists() and not stamp.read_text().strip():
-        return "its installation never came to an end"
-    return None
+    return not folder.is_symlink() and stamp.is_file() and not stamp.read_text().strip()
 
 
-def is_environment(folder: Path) -> bool:
-    """True where nothing of anybody's is lost with the folder: it is an environment, or there is no file in it."""
+def holds_nothing(folder: Path) -> bool:
+    """True where there is no such folder, or no file anywhere in it."""
     if folder.is_file() or folder.is_symlink():
         return False
-    if (folder / STAMP).exists() or (folder / "pyvenv.cfg").exists():
-        return True
     return not any(path.is_file() or path.is_symlink() for path in folder.rglob("*"))
+
+
+def has_pip(folder: Path) -> bool:
+    return any(any(folder.glob(place)) for place in ("lib/python3*/site-packages/pip", "Lib/site-packages/pip"))
 
 
 def create(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""`scripts/environment.py`: made once, kept, made anew where its making was cut off; no network, no real install."""
+"""`scripts/environment.py`: made once, kept, made anew where its making was cut off, and nobody else's removed.
+
+No network, no real install.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "environment.py"
 
 @pytest.fixture
 def environment(monkeypatch):
-    """The script as a module; `venv` writes two files, `pip` installs one package. `calls` tells who was called."""
+    """The script as a module; `venv` writes two files, `pip` a package, `ensurepip` pip; `calls` tells who was called."""
     spec = importlib.util.spec_from_file_location("environment_under_test", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -26,12 +29,15 @@ def environment(monkeypatch):
         module.calls.append("venv")
         make(folder)
 
-    def call(command, cwd):
-        module.calls.append("pip")
+    def call(command, cwd=None):
+        module.calls.append(command[2])
+        if command[2] == "ensurepip":
+            (site(module.folder) / "pip").mkdir()
+            return module.ensurepip_answers
         (site(module.folder) / "torch").mkdir(parents=True, exist_ok=True)
         return module.pip_answers
 
-    module.pip_answers = 0
+    module.pip_answers = module.ensurepip_answers = 0
     monkeypatch.setattr(module.venv, "create", create)
     monkeypatch.setattr(module.subprocess, "call", call)
     return module
@@ -75,31 +81,89 @@ class TestMaking:
         assert run(environment, monkeypatch, folder) == 0
         assert environment.calls == []
 
-    @pytest.mark.parametrize(
-        ("made", "stamp", "said"),
-        [
-            ({"pip": False}, None, "no pip"),
-            ({"pip": False}, "", "no pip"),
-            ({"python": False}, None, "no Python that runs"),
-            ({}, "", "its installation never came to an end"),
-            ({"python": False}, "finished", "no Python that runs"),
-        ],
-    )
-    def test_what_was_cut_off_is_made_anew_and_said_in_one_line(
-        self, environment, monkeypatch, tmp_path, capsys, made, stamp, said
+    @pytest.mark.parametrize("made", [{}, {"pip": False}, {"python": False}])
+    def test_what_we_left_unfinished_is_made_anew_and_said_in_one_line(
+        self, environment, monkeypatch, tmp_path, capsys, made
     ):
         folder = tmp_path / ".venv"
         make(folder, **made)
         (site(folder) / "half-a-package").mkdir()
         (folder / "lib64").symlink_to("lib")
-        if stamp is not None:
-            (folder / environment.STAMP).write_text(stamp and environment.fingerprint(dev=False))
+        (folder / environment.STAMP).write_text("")
         assert run(environment, monkeypatch, folder) == 0
         assert environment.calls == ["venv", "pip"]
-        assert capsys.readouterr().out.splitlines()[0] == f".venv/ is half made ({said}): making it anew"
+        said = "is half made (its installation never came to an end): making it anew"
+        assert capsys.readouterr().out.splitlines()[0] == f".venv/ {said}"
         assert not (site(folder) / "half-a-package").exists()
         assert run(environment, monkeypatch, folder) == 0
         assert environment.calls == []
+
+    @pytest.mark.parametrize("stamped", [False, True])
+    def test_an_environment_without_pip_is_given_one_and_keeps_all_it_holds(
+        self, environment, monkeypatch, tmp_path, stamped
+    ):
+        folder = tmp_path / ".venv"
+        make(folder, pip=False)
+        (site(folder) / "of-somebody").mkdir()
+        if stamped:
+            (folder / environment.STAMP).write_text("what an earlier version installed")
+        assert run(environment, monkeypatch, folder) == 0
+        assert environment.calls == ["ensurepip", "pip"]
+        assert (site(folder) / "of-somebody").is_dir()
+
+    @pytest.mark.parametrize(
+        ("made", "stamp", "said"),
+        [
+            ({"pip": False}, None, "has no pip"),
+            ({"python": False}, None, "no Python that runs"),
+            ({"python": False}, "finished", "no Python that runs"),
+        ],
+    )
+    def test_an_environment_that_cannot_be_mended_is_refused_and_kept(
+        self, environment, monkeypatch, tmp_path, capsys, made, stamp, said
+    ):
+        folder = tmp_path / ".venv"
+        make(folder, **made)
+        (site(folder) / "of-somebody").mkdir()
+        if stamp is not None:
+            (folder / environment.STAMP).write_text(environment.fingerprint(dev=False))
+        environment.ensurepip_answers = 1
+        assert run(environment, monkeypatch, folder) == 2
+        assert "pip" not in environment.calls
+        assert "venv" not in environment.calls
+        assert said in capsys.readouterr().err
+        assert (site(folder) / "of-somebody").is_dir()
+
+    def test_a_second_call_waits_for_the_first(self, environment, monkeypatch, tmp_path, capsys):
+        fcntl = pytest.importorskip("fcntl")
+        take = fcntl.flock
+        other = (tmp_path / ".venv.lock").open("a")
+        take(other, fcntl.LOCK_EX)
+
+        def flock(file, how):
+            if how == fcntl.LOCK_EX:  # it is going to wait
+                assert capsys.readouterr().out == "another make is installing; waiting\n"
+                assert environment.calls == []
+                make(tmp_path / ".venv")
+                other.close()
+            take(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        assert run(environment, monkeypatch, tmp_path / ".venv") == 0
+        assert environment.calls == ["pip"], "it looks at the folder when its turn has come"
+        assert other.closed
+
+    def test_the_lock_is_held_until_all_is_installed(self, environment, monkeypatch, tmp_path):
+        fcntl = pytest.importorskip("fcntl")
+
+        def report(folder):
+            with folder.with_name(".venv.lock").open("a") as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            environment.calls.append("tried")
+
+        monkeypatch.setattr(environment, "report", report)
+        assert run(environment, monkeypatch, tmp_path / ".venv") == 0
+        assert environment.calls == ["venv", "pip", "tried"]
 
     def test_folders_without_a_file_are_leavings_too(self, environment, monkeypatch, tmp_path):
         (tmp_path / ".venv" / "bin").mkdir(parents=True)
@@ -135,7 +199,8 @@ def test_pythons_own_venv_is_recognised_with_and_without_pip(environment, tmp_pa
     """The layout that is looked for is the real one."""
     folder = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    assert environment.what_is_missing(folder, python) == "no pip"
+    assert not environment.has_pip(folder)
+    assert not environment.is_unfinished(folder)
+    assert not environment.holds_nothing(folder)
     next(folder.rglob("site-packages")).joinpath("pip").mkdir()
-    assert environment.what_is_missing(folder, python) is None
+    assert environment.has_pip(folder)
