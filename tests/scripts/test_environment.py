@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "environment.py"
 
 @pytest.fixture
 def environment(monkeypatch):
-    """The script as a module; `venv` writes two files, `pip` a package, `ensurepip` pip; `calls` tells who was called."""
+    """The script as a module; `pip` a package, `ensurepip` pip; `calls` says who was called."""
     spec = importlib.util.spec_from_file_location("environment_under_test", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
