@@ -189,7 +189,7 @@ def _say_plan(course: Course, plan: Plan, world: World, micro: str, peak_flops: 
 def _say_forecast(band: Mapping[str, float] | None) -> None:
     """What the validation loss should come to, said before the first step."""
     if band is None:
-        console.say("  no forecast of the loss: no run like this one has been measured", style="dim")
+        console.say("  no forecast of the loss: no run like this one was measured at such a length", style="dim")
         return
     console.say(
         f"  forecast: validation loss between {band['low']:.3f} and {band['high']:.3f} at the end "
