@@ -12,8 +12,8 @@ import yaml
 from danlu import running
 from danlu.base import artifact
 from danlu.base.errors import ArtifactError, ConfigError
-from danlu.recipe import Recipe, single_step
-from danlu.stages import STAGES
+from danlu.recipe import Recipe, differences, single_step
+from danlu.stages import STAGES, prepare
 
 FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
 In the morning both of them walk down to the river, where the water is cold and the stones are round.
@@ -163,3 +163,75 @@ def test_again_mends_what_is_damaged(tmp_path, damage):
     assert again["tokenizer"].fingerprint == made["tokenizer"].fingerprint
     assert again["prepare"].manifest == made["prepare"].manifest, "what was good is kept"
     artifact.open_artifact(again["tokenizer"].folder)
+
+
+def made_anew(monkeypatch, page, runs, name, old, new):
+    """`prepare` is made again, and one of its files comes out otherwise: the same fingerprint, other bytes."""
+    honest = prepare.run
+
+    def otherwise(config, inputs, out):
+        manifest = dict(honest(config, inputs, out).manifest)
+        path = out / name
+        path.write_bytes(path.read_bytes().replace(old, new))
+        manifest["files"] = artifact.hash_files(out)
+        artifact.write_atomically(out / artifact.MANIFEST, json.dumps(manifest))
+        return artifact.open_artifact(out)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "run", otherwise)
+        return running.run(page, runs=runs, from_section="prepare", until="prepare", again=True)["prepare"]
+
+
+def states(page, runs):
+    return [step.state for step in Recipe.load(page).plan(runs)]
+
+
+def test_what_was_made_from_files_that_are_gone_is_stale_and_made_again(tmp_path, monkeypatch):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    first = running.run(page, runs=runs)
+    corpus = made_anew(monkeypatch, page, runs, "train.jsonl", b"fox", b"cat")
+    assert corpus.fingerprint == first["prepare"].fingerprint, "the page says the same"
+    assert states(page, runs) == ["done", "stale"]
+    with pytest.raises(ConfigError, match="input corpus was made anew, and its files are others now"):
+        running.run(page, runs=runs)
+    again = running.run(page, runs=runs, again=True)
+    assert again["prepare"].manifest == corpus.manifest, "what was good is kept"
+    assert again["tokenizer"].manifest["parents"]["corpus"]["content"] == corpus.content
+    assert states(page, runs) == ["done", "done"]
+
+
+def test_what_was_begun_from_files_that_are_gone_is_not_continued(tmp_path, monkeypatch):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    (made["tokenizer"].folder / artifact.MANIFEST).unlink()
+    assert states(page, runs) == ["done", "interrupted"]
+    made_anew(monkeypatch, page, runs, "train.jsonl", b"fox", b"cat")
+    assert states(page, runs) == ["done", "stale"]
+    with pytest.raises(ConfigError, match="input corpus was made anew"):
+        running.run(page, runs=runs)
+
+
+def test_a_section_made_again_with_the_same_bytes_makes_nothing_stale(tmp_path, monkeypatch):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    first = running.run(page, runs=runs)
+    corpus = made_anew(monkeypatch, page, runs, "report.json", b": ", b":  ")
+    assert corpus.manifest["files"] != first["prepare"].manifest["files"], "reports may say other times and speeds"
+    assert states(page, runs) == ["done", "done"]
+    assert running.run(page, runs=runs, again=True)["tokenizer"].manifest == first["tokenizer"].manifest
+
+
+def test_a_result_whose_origin_nobody_can_compare_is_stale(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    manifest = dict(made["tokenizer"].manifest)
+    older = {name: value for name, value in manifest["parents"]["corpus"].items() if name != "content"}
+    artifact.write_atomically(
+        made["tokenizer"].folder / artifact.MANIFEST, json.dumps({**manifest, "parents": {"corpus": older}})
+    )
+    with pytest.raises(ConfigError, match="does not say which files it was made from"):
+        running.run(page, runs=runs)
+    artifact.write_atomically(made["tokenizer"].folder / artifact.MANIFEST, json.dumps(manifest))
+    assert states(page, runs) == ["done", "done"]
+    (made["prepare"].folder / artifact.MANIFEST).unlink()
+    assert states(page, runs) == ["interrupted", "stale"]
+    assert "input corpus: the folder is not a finished artefact" in differences(Recipe.load(page).plan(runs)[1])[0]

@@ -63,12 +63,14 @@ class Section:
 class Step:
     """One section, resolved: what would run, on what, to where, and how that folder stands now.
 
-    `parents`: input name -> section, `ancestry`: input name (or `sources`, for raw files) -> fingerprint.
+    `parents`: input name -> section, `origins`: input name -> folder, `ancestry`: input name (or `sources`, for raw
+    files) -> fingerprint.
     """
 
     section: Section
     config: Settings
     parents: Mapping[str, str]
+    origins: Mapping[str, Path]
     ancestry: Mapping[str, str]
     folder: Path
     fingerprint: str
@@ -81,9 +83,10 @@ class Step:
     def state(self) -> str:
         """`done`, `stale` (made from something else), `interrupted` or `to do`: as it was when first asked for.
 
-        Planning does not ask: while the first rank removes a folder, the others must not look into it.
+        Planning does not ask: while the first rank removes a folder, the others must not look into it. A section is to
+        be asked when those before it are made: it is stale where their files are not those that it was made from.
         """
-        return _state(self.folder, self.fingerprint)
+        return _state(self)
 
 
 @dataclass(frozen=True)
@@ -200,21 +203,27 @@ class Recipe:
         steps: dict[str, Step] = {}
         for section in self.sections:
             parents = wires[section.name]
+            origins = {need: steps[name].folder for need, name in parents.items()}
             ancestry = {need: steps[name].fingerprint for need, name in parents.items()}
             folder = runs / self.name / section.name
-            steps[section.name] = _step(section, configs[section.name], parents, ancestry, folder)
+            steps[section.name] = _step(section, configs[section.name], parents, origins, ancestry, folder)
         return list(steps.values())
 
 
 def _step(
-    section: Section, config: Settings, parents: Mapping[str, str], ancestry: Mapping[str, str], folder: Path
+    section: Section,
+    config: Settings,
+    parents: Mapping[str, str],
+    origins: Mapping[str, Path],
+    ancestry: Mapping[str, str],
+    folder: Path,
 ) -> Step:
     """Resolve one section; a stage that reads raw files adds their fingerprint to its ancestry."""
     module = section.stage.module()
     if hasattr(module, "source_fingerprint"):
         ancestry = {**ancestry, "sources": module.source_fingerprint(config)}
     name = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
-    return Step(section, config, parents, ancestry, folder, name)
+    return Step(section, config, parents, origins, ancestry, folder, name)
 
 
 def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifact], out: Path) -> Step:
@@ -223,8 +232,9 @@ def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifa
     for value in values:
         _apply(page, f"{stage.name}.{value}")
     config = read_settings(stage.module().Config, page[stage.name], "the command line", stage.name)
+    origins = {need: one.folder for need, one in inputs.items()}
     ancestry = {need: one.fingerprint for need, one in inputs.items()}
-    return _step(Section(stage.name, stage, page[stage.name], {}), config, {}, ancestry, out)
+    return _step(Section(stage.name, stage, page[stage.name], {}), config, {}, origins, ancestry, out)
 
 
 def _producer(section: Section, need: str, kinds: tuple[str, ...], earlier: Sequence[Section]) -> Section | str:
@@ -297,16 +307,37 @@ def _apply(page: dict[str, Any], override: str) -> None:
         raise ConfigError("the value of an override is not valid YAML", where=path, found=error) from None
 
 
-def _state(folder: Path, fingerprint: str) -> str:
-    if artifact.is_finished(folder):
-        try:
-            return "done" if artifact.read_manifest(folder)["fingerprint"] == fingerprint else "stale"
-        except ArtifactError:  # torn or foreign: `differences` says so, and --again makes it anew
-            return "stale"
-    started = _read_started(folder)
-    if started is None:
+def _state(step: Step) -> str:
+    finished = artifact.is_finished(step.folder)
+    try:
+        record = artifact.read_manifest(step.folder) if finished else _read_started(step.folder)
+    except ArtifactError:  # torn or foreign: `differences` says so, and --again makes it anew
+        return "stale"
+    if record is None:
         return "to do"
-    return "interrupted" if started.get("fingerprint") == fingerprint else "stale"
+    if record.get("fingerprint") != step.fingerprint or _other_content(step, record):
+        return "stale"
+    return "done" if finished else "interrupted"
+
+
+def _other_content(step: Step, record: Mapping[str, Any]) -> list[str]:
+    """One line for each input of the fingerprint foretold whose files are not known to be those it was made from."""
+    lines = []
+    for need, folder in step.origins.items():
+        before = record.get("parents", {}).get(need, {})
+        if before.get("fingerprint") != step.ancestry[need]:
+            continue
+        try:
+            now = artifact.content(artifact.read_manifest(folder))
+        except ArtifactError as error:
+            lines.append(f"input {need}: {error.what} ({folder})")
+            continue
+        # A folder of an earlier danlu does not say which files it was made from: nobody can know that they are these.
+        if "content" not in before:
+            lines.append(f"input {need}: this folder does not say which files it was made from")
+        elif before["content"] != now:
+            lines.append(f"input {need} was made anew, and its files are others now")
+    return lines
 
 
 def _read_started(folder: Path) -> dict[str, Any] | None:
@@ -335,6 +366,7 @@ def differences(step: Step) -> list[str]:
     version = step.section.stage.module().VERSION
     if old.get("stage_version", version) != version:
         lines.append(f"stage version {old['stage_version']}, now {version}")
+    lines += _other_content(step, old)
     return lines or ["the fingerprint differs"]
 
 

@@ -38,9 +38,10 @@ def run(
 ) -> dict[str, Artifact]:
     """Run a recipe's sections in order and return their artefacts by name.
 
-    A finished section of the same fingerprint is kept; an interrupted one continues; a stale one is an error that lists
-    what differs, unless `again`. With `from_section`, earlier sections must be finished, and `again` makes everything
-    from there on anew. Under torchrun every rank calls this with its rank and size in `world`.
+    A finished section of the same fingerprint, made from the files that its inputs hold now, is kept; an interrupted
+    one continues; a stale one is an error that lists what differs, unless `again`. With `from_section`, earlier
+    sections must be finished, and `again` makes everything from there on anew. Under torchrun every rank calls this
+    with its rank and size in `world`.
     """
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe, overrides)
@@ -111,7 +112,7 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, redo: 
                 found="\n         ".join(differences(step)),
                 remedy="add --again to make it anew, or give the recipe another name (name=...)",
             )
-        _begin(step, redo)
+        _begin(step, inputs, redo)
         console.heading(f"{step.name}: {'continuing' if step.state == 'interrupted' else step.section.stage.summary}")
         if step.section.stage.every_rank:
             tell(JOIN)
@@ -121,7 +122,7 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, redo: 
         return done
 
 
-def _begin(step: Step, redo: bool) -> None:
+def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
     """Make the folder ready: emptied where it is made anew, marked with what is being made."""
     if step.state == "to do" and step.folder.is_dir() and any(step.folder.iterdir()):
         raise ArtifactError(
@@ -137,7 +138,9 @@ def _begin(step: Step, redo: bool) -> None:
         "fingerprint": step.fingerprint,
         "stage_version": step.section.stage.module().VERSION,
         "config": step.config.model_dump(mode="json"),
-        "parents": {need: {"fingerprint": print_} for need, print_ in step.ancestry.items() if need != "sources"},
+        "parents": {
+            need: {"fingerprint": parent.fingerprint, "content": parent.content} for need, parent in inputs.items()
+        },
         "sources": step.ancestry.get("sources"),
     }
     artifact.write_atomically(step.folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")

@@ -76,6 +76,21 @@ def test_the_fingerprint_covers_config_version_parents_and_sources(tmp_path):
     assert make(tmp_path / "7").fingerprint in names, "equal facts give equal names"
 
 
+def test_the_content_is_that_of_the_files_that_later_stages_read(tmp_path):
+    one, same, other = make(tmp_path / "1"), make(tmp_path / "2", seconds=9.0), make(tmp_path / "3", text="other")
+    assert one.content == same.content
+    assert one.fingerprint == other.fingerprint
+    assert one.content != other.content
+    for name in artifact.DIARY:
+        artifact.write_atomically(tmp_path / "1" / name, "2 tokens per second")
+    diary = {"files": artifact.hash_files(tmp_path / "1")}
+    assert diary["files"] != one.manifest["files"], "a diary is hashed like any other file"
+    assert artifact.content(diary) == one.content
+    (tmp_path / "2" / "a.txt").rename(tmp_path / "2" / "b.txt")
+    assert artifact.content({"files": artifact.hash_files(tmp_path / "2")}) != one.content, "a name is content too"
+    assert make(tmp_path / "4", parents={"corpus": other}).manifest["parents"]["corpus"]["content"] == other.content
+
+
 def test_an_atomic_write_leaves_the_old_content_where_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "f"
     artifact.write_atomically(path, "old")

@@ -4,7 +4,8 @@ In: a folder and the facts about its making. Out: `manifest.json`, written last,
 unfinished. Called by every stage and by `inspect`, `list`, `show`. Does not know what the files mean.
 
 A fingerprint is the hash of resolved config + parents' fingerprints + stage version: the name of a result before it
-is computed. The files' SHA-256 say whether what lies there is what was written.
+is computed. The files' SHA-256 say whether what lies there is what was written. The content is the hash of those that
+later stages read: two makings of one fingerprint may differ (threads, a measured dial), and it tells them apart.
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ FORMAT_VERSION = 1
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
 UNHASHED_FOLDERS = ("checkpoints", "scratch")
 """Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
+DIARY = frozenset(
+    {
+        "README.md",
+        "metrics.jsonl",
+        "plan.json",
+        "report.json",
+        "samples.jsonl",
+        "sources/manifest.json",
+        "started.json",
+    }
+)
+"""Files about the making, for people: they hold times and speeds, and no later stage reads them. They are hashed like
+all others and left out of `content`, so that a making that gives the same bytes again makes nothing after it stale."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,10 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return str(self.manifest["fingerprint"])
+
+    @property
+    def content(self) -> str:
+        return content(self.manifest)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -77,6 +95,11 @@ def digest(value: Any) -> str:
 def fingerprint(stage: str, version: int | str, config: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """The name of a result before it is made: stage, its version, resolved config, parents' fingerprints."""
     return digest({"stage": stage, "version": version, "config": dict(config), "parents": dict(parents)})
+
+
+def content(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 over the names and hashes of all files but the `DIARY`: what a later stage can have read."""
+    return digest({name: facts["sha256"] for name, facts in manifest["files"].items() if name not in DIARY})
 
 
 def hash_file(path: Path) -> str:
@@ -191,7 +214,12 @@ def seal(
         "fingerprint": fingerprint(stage, version, config, ancestry),
         "config": dict(config),
         "parents": {
-            name: {"fingerprint": parent.fingerprint, "kind": parent.kind, "folder": _relative(parent.folder, folder)}
+            name: {
+                "fingerprint": parent.fingerprint,
+                "content": parent.content,
+                "kind": parent.kind,
+                "folder": _relative(parent.folder, folder),
+            }
             for name, parent in parents.items()
         },
         "files": hash_files(folder),

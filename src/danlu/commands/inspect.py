@@ -13,6 +13,8 @@ from typing import Any
 from danlu.base import artifact, console
 from danlu.base.errors import ArtifactError
 
+SAME = "the same"
+
 
 def run(folder: Path, *, as_json: bool = False) -> None:
     """Print the manifest, re-read every file, and walk back through the parents that still lie on disk."""
@@ -60,7 +62,16 @@ def _ancestors(folder: Path, manifest: Mapping[str, Any], depth: int = 0) -> Ite
         state = "gone"
         if artifact.is_finished(place):
             found = artifact.read_manifest(place)
-            state = "the same" if found["fingerprint"] == parent["fingerprint"] else "another is there now"
+            state = _sameness(parent, found)
         yield ("  " * depth + need, parent["kind"], parent["folder"], state)
-        if state == "the same" and depth < 8:
+        if state == SAME and depth < 8:
             yield from _ancestors(place, found, depth + 1)
+
+
+def _sameness(parent: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Whether what lies there now is what was read: its settings by the fingerprint, its files by the content."""
+    if found["fingerprint"] != parent["fingerprint"]:
+        return "another is there now"
+    if "content" not in parent:  # sealed by an earlier danlu
+        return "the same settings; its files were not recorded"
+    return SAME if artifact.content(found) == parent["content"] else "made anew since, with other files"

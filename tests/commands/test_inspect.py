@@ -1,0 +1,44 @@
+"""`danlu inspect` walks back through the parents and says of each whether it is still the one that was read."""
+
+import json
+import shutil
+
+import pytest
+
+from danlu.base import artifact
+from danlu.commands import inspect
+
+
+def sealed(folder, text, config, parents):
+    """An artefact of one file; what lay in the folder is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(text)
+    facts = {"kind": "model", "stage": "pretrain", "version": 1, "metrics": {}, "seconds": 1.0}
+    return artifact.seal(folder, config=config, parents=parents, **facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "said"),
+    [
+        ("weights", {"minutes": 2}, "the same"),
+        ("other weights", {"minutes": 2}, "made anew since, with other files"),
+        ("weights", {"minutes": 3}, "another is there now"),
+    ],
+)
+def test_a_parent_is_compared_by_its_settings_and_by_its_files(tmp_path, capsys, text, config, said):
+    parent = sealed(tmp_path / "pretrain", "weights", {"minutes": 2}, {})
+    child = sealed(tmp_path / "finetune", "tuned", {}, {"model": parent})
+    sealed(tmp_path / "pretrain", text, config, {})
+    inspect.run(child.folder)
+    assert " ".join(capsys.readouterr().out.split("made from")[1].split()).endswith(f"../pretrain {said}")
+
+
+def test_a_parent_of_which_no_files_were_recorded_is_not_called_the_same(tmp_path, capsys):
+    parent = sealed(tmp_path / "pretrain", "weights", {}, {})
+    child = sealed(tmp_path / "finetune", "tuned", {}, {"model": parent})
+    manifest = json.loads((child.folder / artifact.MANIFEST).read_text())
+    del manifest["parents"]["model"]["content"]
+    artifact.write_atomically(child.folder / artifact.MANIFEST, json.dumps(manifest))
+    inspect.run(child.folder)
+    assert "its files were not recorded" in " ".join(capsys.readouterr().out.split())
