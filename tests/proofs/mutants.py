@@ -1,9 +1,14 @@
 """`make mutants`: put each proof's own bug into a copy of the source and see that proof, and only it, go red.
 
 In: the `MUTANTS` tables of `tests/proofs/test_*.py`, or the ids to restrict them to. Out: a table (killed, survived,
-too broad, not run), the score, exit code 1 unless every mutant is killed and leaves the other proofs of its letter
-green. First the unchanged source must be green, or a red proof would prove nothing. The project's own tree is never
-touched: each mutant has a scratch copy that comes first on `PYTHONPATH`. The default tests use `tables` and `check`.
+too broad, timed out, broken, not run), the score, exit code 1 unless every mutant is killed and leaves the other proofs
+of its letter green. First the unchanged source must be green, or a red proof would prove nothing. The project's own
+tree is never touched: each mutant has a scratch copy that comes first on `PYTHONPATH`. The default tests use `tables`
+and `check`.
+
+Killed means that the proof itself failed, in its own call: a run that hung, a module that could not be imported and a
+fixture that failed say nothing of the property. The fixtures that carry a whole campaign are no exception: they report
+what went wrong, and the proofs judge it.
 
 Usage: python -m tests.proofs.mutants [ID ...] [--alone] [--slow] [--jobs N]
 """
@@ -31,6 +36,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PROOFS = Path(__file__).parent
 TEST_NAME = re.compile(r"test_([A-Z]+[0-9]+[a-z]?)_")
 TIMEOUT_SECONDS = 1800
+RED = ("failed", "timed out", "broken")
+WORST_FIRST = (*RED, "passed", "skipped")
+"""Outcomes of a test; `broken`: it was not collected, or its fixtures failed. Of several cases the first counts."""
+NOTHING_CHOSEN = 5
+"""pytest's exit code where all tests are left out by their markers."""
+TIMED_OUT = re.compile(r"\bTimeout \(>|\bsubprocess\.TimeoutExpired\b")
+"""What pytest-timeout and `subprocess` say."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`killed`, `survived`, `too broad` (others of the letter went red too) or `not run`, with the reason."""
+    """`killed`, `survived`, `too broad` (others of the letter went red too), `timed out`, `broken` or `not run`."""
 
     entry: Entry
     word: str
@@ -117,33 +129,47 @@ def nodes(entry: Entry, alone: bool) -> tuple[list[str], list[str]]:
 
 
 def run_tests(names: list[str], source: Path, slow: bool) -> dict[str, str]:
-    """Test name -> `passed`, `failed` or `skipped`, run against the `danlu` that lies in `source`."""
+    """Test name -> outcome, run against the `danlu` that lies in `source`; the name "" stands for all of them."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=--strict-markers"]
-        command += ["-m", "not gpu and not network" + ("" if slow else " and not slow"), f"--junitxml={report}", *names]
+        command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]
+        command += [
+            "-o",
+            "addopts=--strict-markers",
+            "-m",
+            "not gpu and not network" + ("" if slow else " and not slow"),
+            f"--junitxml={report}",
+            *names,
+        ]
         environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
                 command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
             )
         except subprocess.TimeoutExpired:
-            return {"": "failed"}
-        if not report.is_file():
-            raise RuntimeError(f"pytest wrote no report:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-        return _outcomes(report)
+            return {"": "timed out"}
+        outcomes = _outcomes(report) if report.is_file() else {}
+        if not outcomes and done.returncode != NOTHING_CHOSEN:
+            raise RuntimeError(f"pytest reported nothing:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return outcomes
 
 
 def _outcomes(report: Path) -> dict[str, str]:
     """Outcome by function name; of several parametrised cases the worst counts."""
     outcomes: dict[str, str] = {}
     for case in ElementTree.parse(report).getroot().iter("testcase"):
-        tags = {child.tag for child in case}
-        word = "failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"
-        name = str(case.get("name")).split("[")[0]
-        if outcomes.get(name) != "failed":
-            outcomes[name] = word if outcomes.get(name) != "passed" or word == "failed" else "passed"
+        uncollected = any(child.get("message") == "collection failure" for child in case)
+        name = "" if uncollected else str(case.get("name")).split("[")[0]
+        word = min(map(_outcome, case), key=WORST_FIRST.index, default="passed")
+        outcomes[name] = min(word, outcomes.get(name, word), key=WORST_FIRST.index)
     return outcomes
+
+
+def _outcome(child: ElementTree.Element) -> str:
+    """What one entry of a test case in the report says: pytest writes `failure` for the call and `error` around it."""
+    if child.tag in ("failure", "error") and TIMED_OUT.search(str(child.get("message"))):
+        return "timed out"
+    return {"failure": "failed", "error": "broken", "skipped": "skipped"}.get(child.tag, "passed")
 
 
 def judge(entry: Entry, *, alone: bool, slow: bool) -> Verdict:
@@ -159,12 +185,21 @@ def judge(entry: Entry, *, alone: bool, slow: bool) -> Verdict:
         outcomes = run_tests(own + others, source, slow)
     names = {node.split("::")[1] for node in own}
     mine = {word for name, word in outcomes.items() if name in names or not name}
-    red = sorted(name for name, word in outcomes.items() if word == "failed" and name and name not in names)
-    seconds = time.monotonic() - started_at
-    if "failed" not in mine:
-        word = "survived" if "passed" in mine else "not run"
-        return Verdict(entry, word, "the proof stayed green" if word == "survived" else "skipped here", seconds)
-    return Verdict(entry, "too broad" if red else "killed", ", ".join(red), seconds)
+    red = sorted(name for name, word in outcomes.items() if word in RED and name and name not in names)
+    word, detail = _judgement(min(mine, key=WORST_FIRST.index, default="skipped"), red)
+    return Verdict(entry, word, detail, time.monotonic() - started_at)
+
+
+def _judgement(mine: str, red: list[str]) -> tuple[str, str]:
+    """The verdict and its reason, from the outcome of the mutant's own proof and the other proofs that went red."""
+    if mine == "failed":
+        return ("too broad" if red else "killed"), ", ".join(red)
+    return {
+        "timed out": ("timed out", "the proof came to no end"),
+        "broken": ("broken", "the proof was not reached: an import or a fixture failed"),
+        "passed": ("survived", "the proof stayed green"),
+        "skipped": ("not run", "skipped here"),
+    }[mine]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -181,7 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     everything = sorted({node for entry in chosen for part in nodes(entry, options.alone) for node in part})
     print(f"{len(chosen)} mutants; first {len(everything)} proofs on the unchanged source …", flush=True)
-    red = [name for name, word in run_tests(everything, ROOT / "src", options.slow).items() if word == "failed"]
+    plain = run_tests(everything, ROOT / "src", options.slow)
+    red = [f"{name if name else 'the run'} ({word})" for name, word in plain.items() if word in RED]
     if red:
         print("red without any mutant: " + ", ".join(red))
         return 1
