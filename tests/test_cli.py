@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from danlu import cli
+from danlu.base.errors import ConfigError
 from danlu.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +64,58 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(tmp_path):
     said = danlu("--json", "inspect", tmp_path)
     assert said.returncode == 2
     assert json.loads(said.stdout.splitlines()[-1])["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "1"}, "RANK and no WORLD_SIZE"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE and no RANK"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, "RANK is not a whole number"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is not a whole number"),
+        ({"RANK": "0", "WORLD_SIZE": ""}, "WORLD_SIZE is not a whole number"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "here"}, "a place that there is not"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "a place that there is not"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "not where they meet"),
+    ],
+)
+def test_what_a_launcher_says_is_checked(monkeypatch, environment, said):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said) as caught:
+        cli._world()
+    assert "torchrun" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, (0, 1)),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost"}, (3, 4)),
+    ],
+)
+def test_a_place_among_other_processes_is_taken_from_the_launcher(monkeypatch, environment, place):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    world = cli._world()
+    assert (world.rank, world.size) == place
+
+
+def test_the_demo_is_handed_every_sentence(monkeypatch):
+    from typer.testing import CliRunner
+
+    from danlu.commands import demo
+
+    handed = []
+    monkeypatch.setattr(demo, "run", lambda recipe, values, **options: handed.append(options["sentences"]))
+    for words in (["demo"], ["demo", "--sentence", "one", "--sentence", "二"]):
+        assert CliRunner().invoke(cli.app, words).exit_code == 0
+    assert handed == [[], ["one", "二"]]
 
 
 def test_new_then_run_then_look_then_inspect_then_list(tmp_path):

@@ -14,7 +14,7 @@ import typer
 
 from danlu import __version__
 from danlu.base import console
-from danlu.base.errors import UserError
+from danlu.base.errors import ConfigError, UserError
 from danlu.base.world import World
 from danlu.stages import STAGES, Stage
 
@@ -54,7 +54,39 @@ def _common(
 
 def _world() -> World:
     """Our place under torchrun; alone where there is no launcher. The device is for each stage to choose."""
-    return World(rank=int(os.environ.get("RANK", "0")), size=int(os.environ.get("WORLD_SIZE", "1")))
+    rank, size = _number("RANK"), _number("WORLD_SIZE")
+    if rank is None and size is None:
+        return World()
+    if rank is None or size is None:
+        there, absent = ("RANK", "WORLD_SIZE") if size is None else ("WORLD_SIZE", "RANK")
+        raise ConfigError(
+            f"the environment says {there} and no {absent}",
+            found=f"{there}={os.environ[there]}",
+            remedy=f"start with torchrun, which sets both; or unset {there}, which some job systems set by themselves",
+        )
+    if not rank < size:
+        raise ConfigError(
+            "the environment gives this process a place that there is not",
+            found=f"RANK={rank}, WORLD_SIZE={size}",
+            remedy="ranks go from 0 to WORLD_SIZE - 1: start with torchrun, or unset both",
+        )
+    if size > 1 and not os.environ.get("MASTER_ADDR"):
+        raise ConfigError(
+            "the environment names other processes, and not where they meet",
+            found=f"WORLD_SIZE={size} and no MASTER_ADDR",
+            remedy="start with torchrun, or unset RANK and WORLD_SIZE to run alone",
+        )
+    return World(rank=rank, size=size)
+
+
+def _number(name: str) -> int | None:
+    """A whole number from the environment; None where it is not set."""
+    text = os.environ.get(name)
+    if text is not None and not (text.isascii() and text.isdecimal()):
+        raise ConfigError(
+            f"the environment variable {name} is not a whole number", found=repr(text), remedy="start with torchrun"
+        )
+    return None if text is None else int(text)
 
 
 @app.command()
@@ -222,11 +254,21 @@ def demo(
     runs: Runs = Path("runs"),
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="kill training with signal 9 at half-way")] = True,
     again: Annotated[bool, typer.Option("--again", help="make every section anew")] = False,
+    sentence: Annotated[
+        list[str] | None, typer.Option(help="a sentence to show as tokens; may be given several times")
+    ] = None,
 ) -> None:
     """Run the quickstart before your eyes, and pull the plug at half-way."""
     from danlu.commands.demo import run
 
-    run(recipe, values if values is not None else [], runs=runs, kill=kill, again=again)
+    run(
+        recipe,
+        values if values is not None else [],
+        runs=runs,
+        kill=kill,
+        again=again,
+        sentences=sentence if sentence is not None else [],
+    )
 
 
 def main() -> None:

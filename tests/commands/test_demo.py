@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from danlu.base.errors import UserError
 from danlu.commands import demo, doctor, show
 from danlu.parallel.device import discover
 from danlu.recipe import Recipe
+from tests import tiny
 
 PAGE = """
 name: tiny-demo
@@ -54,6 +56,19 @@ def test_the_demo_survives_signal_9_and_repeats_nothing(page, capfd):
     assert "signal 9" not in said
     assert said.count("kept") >= 5, said
     assert artifact.read_manifest(folder / "finetune") == before
+
+
+def test_sentences_of_ones_own_are_shown_as_tokens(tmp_path, monkeypatch, capfd):
+    read = Recipe.from_dict({"name": "said", "prepare": {"sources": ["text"]}, "tokenizer": {}})
+    monkeypatch.setattr(Recipe, "plan", lambda self, runs: [SimpleNamespace(section=read.sections[1], folder=tmp_path)])
+    tiny.tokenizer().save(tmp_path)
+    demo._say_tokens(read, tmp_path, ["abc", "def"])
+    said = capfd.readouterr().out
+    assert "sentences as tokens" in said
+    assert [line.replace(" | ", "").strip() for line in said.splitlines()[-2:]] == ["abc", "def"]
+    assert "--sentence" not in said
+    demo._say_tokens(read, tmp_path, [])
+    assert "your own: danlu demo --sentence TEXT" in capfd.readouterr().out
 
 
 def test_again_makes_every_section_anew_and_alike(page, capfd):

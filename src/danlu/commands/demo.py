@@ -30,9 +30,18 @@ STEPS_TO_REPEAT = 5
 
 
 def run(
-    recipe: Path, values: Sequence[str], *, runs: Path = Path("runs"), kill: bool = True, again: bool = False
+    recipe: Path,
+    values: Sequence[str],
+    *,
+    runs: Path = Path("runs"),
+    kill: bool = True,
+    again: bool = False,
+    sentences: Sequence[str] = (),
 ) -> None:
-    """Run the recipe to the end; a second call repeats no finished stage, unless `again`: then all are made anew."""
+    """Run the recipe to the end; a second call repeats no finished stage, unless `again`: then all are made anew.
+
+    `sentences` are shown as the new tokenizer cuts them; without any, two of ours are.
+    """
     started_at = time.monotonic()
     read = Recipe.load(recipe, values)
     folder = runs / read.name
@@ -47,7 +56,7 @@ def run(
     before, later = names[: names.index(training.name)], names[names.index(training.name) + 1 :]
     if before:
         running.run(read, runs=runs, from_section=before[0], until=before[-1], again=again)
-    _say_tokens(read, runs)
+    _say_tokens(read, runs, sentences)
     if again or training.state != "done":
         _train(recipe, values, runs, training, kill=kill, again=again)
     made = running.run(
@@ -61,17 +70,19 @@ def run(
     _say_end(made, folder, time.monotonic() - started_at)
 
 
-def _say_tokens(read: Recipe, runs: Path) -> None:
-    """How the new tokenizer cuts two sentences."""
+def _say_tokens(read: Recipe, runs: Path, sentences: Sequence[str]) -> None:
+    """How the new tokenizer cuts sentences."""
     from danlu.tokenizer.tokenizer import Tokenizer
 
     step = next((step for step in read.plan(runs) if step.section.stage.name == "tokenizer"), None)
     if step is None:
         return
     tokenizer = Tokenizer.load(step.folder)
-    console.heading("your sentences as tokens")
-    for sentence in SENTENCES:
+    console.heading("sentences as tokens")
+    for sentence in sentences if sentences else SENTENCES:
         console.say("  " + " | ".join(tokenizer.token_text(token) for token in tokenizer.encode(sentence)))
+    if not sentences:
+        console.say("  your own: danlu demo --sentence TEXT", style="dim")
 
 
 def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, kill: bool, again: bool) -> None:
