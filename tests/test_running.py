@@ -102,6 +102,29 @@ def test_one_run_at_a_time(tmp_path):
     assert running.run(page, runs=runs), "the lock of a process that is dead holds nobody up"
 
 
+def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path):
+    page = small(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked" / "small" / ".lock").mkdir(parents=True)
+    for runs in ("file", "locked"):
+        with pytest.raises(ArtifactError, match="cannot be written to") as caught:
+            running.run(page, runs=tmp_path / runs)
+        assert "--runs" in caught.value.remedy
+
+
+def test_a_folder_is_looked_at_again_once_it_is_ours(tmp_path, monkeypatch):
+    """Between the look of the one and its lock, another process has made the artefact."""
+    out = tmp_path / "alone"
+    corpus = running.run(small(tmp_path), runs=tmp_path / "runs", until="prepare")["prepare"]
+    early, other = (
+        single_step(STAGES["tokenizer"], ["vocabulary_size=300"], {"corpus": corpus}, out) for _ in range(2)
+    )
+    assert early.state == "to do"
+    made = running.run_step(other, {"corpus": corpus})
+    monkeypatch.setattr("danlu.stages.tokenizer.run", None)
+    assert running.run_step(early, {"corpus": corpus}).fingerprint == made.fingerprint, "kept, and not made twice"
+
+
 def test_one_folder_is_made_by_one_process(tmp_path, monkeypatch):
     page, runs, out = small(tmp_path), tmp_path / "runs", tmp_path / "alone"
     corpus = running.run(page, runs=runs, until="prepare")["prepare"]

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from danlu.base import artifact, console
@@ -61,9 +62,9 @@ def run(
                 raise ArtifactError(
                     f"{step.name} is needed and is {step.state}", where=step.folder, remedy="start from it or before it"
                 )
-            redo = again and index >= first and (from_section is not None or not _is_good(step))
+            asked, anyway = again and index >= first, from_section is not None
             inputs = {need: made[parent] for need, parent in step.parents.items()}
-            made[step.name] = _carry_out(step, inputs, tell, redo=redo)
+            made[step.name] = _carry_out(step, inputs, tell, again=asked, even_good=anyway)
             if after is not None:
                 after(step, made[step.name])
     return made
@@ -74,7 +75,7 @@ def run_step(step: Step, inputs: Mapping[str, Artifact], *, again: bool = False,
     if not world.is_first:
         return _follow([step], inputs, world)[step.name]
     with _telling(world) as tell:
-        return _carry_out(step, inputs, tell, redo=again)
+        return _carry_out(step, inputs, tell, again=again, even_good=True)
 
 
 def _is_good(step: Step) -> bool:
@@ -95,10 +96,15 @@ def _bounds(steps: Sequence[Step], from_section: str | None, until: str | None) 
     )
 
 
-def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, redo: bool) -> Artifact:
-    """Keep, continue, refuse or make one step, and tell the other ranks what to do about it."""
+def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, again: bool, even_good: bool) -> Artifact:
+    """Keep, continue, refuse or make one step, and tell the other ranks what to do about it.
+
+    `again` makes anew what needs it, and with `even_good` what does not.
+    """
     busy = ArtifactError("another process is making this", where=step.folder, remedy="wait for it, or make another")
     with _only_one(step.folder.resolve().with_name(f".{step.folder.resolve().name}.lock"), busy):
+        step = replace(step)  # what it was when somebody else might still have been at the folder is forgotten
+        redo = again and (even_good or not _is_good(step))
         if step.state == "done" and not redo:
             kept = artifact.open_artifact(step.folder)
             duration = console.duration(kept.manifest["seconds"])
@@ -190,8 +196,17 @@ def _only_one(lock: Path, busy: ArtifactError) -> Iterator[None]:
     The system lets go of it when its holder ends, however it ends. The empty file stays: whoever removed it could take
     it away from a process that has just opened it, and the next two would both hold a lock.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise ArtifactError(
+            "nothing can be made here: the folder cannot be written to",
+            where=lock.parent,
+            found=error.strerror,
+            remedy="give another folder with --runs or --out, or the right to write to this one",
+        ) from None
+    with file:
         try:
             import fcntl
 
