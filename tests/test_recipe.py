@@ -108,8 +108,20 @@ def test_a_section_that_is_false_is_switched_off(tmp_path):
     assert [section.name for section in Recipe.load(page, ["mine=false"]).sections] == ["prepare"]
     with pytest.raises(ConfigError, match="no earlier section makes one"):
         Recipe.load(page, ["prepare=false"])
-    with pytest.raises(ConfigError, match="a section is a name and a mapping"):
+    with pytest.raises(ConfigError, match=r"exprot: there is no such section to switch off .did you mean 'export'"):
         Recipe.load(page, ["exprot=false"])
+    with pytest.raises(ConfigError, match=r"mime: there is no such section to switch off .did you mean 'mine'"):
+        Recipe.load(page, ["mime=false"])
+    slip = write(tmp_path, "prepare: {sources: [python-docs]}\nfinetuen: false\n")
+    with pytest.raises(ConfigError, match=r"finetuen: there is no such section .* .did you mean 'finetune'"):
+        Recipe.load(slip)
+
+
+def test_a_share_of_conversations_that_are_left_out_is_refused():
+    page = {"prepare": {"sources": ["python-docs"]}, "tokenizer": {}, "shard": {"conversations": "none"}}
+    Recipe.from_dict(page)
+    with pytest.raises(ConfigError, match="conversations is none"):
+        Recipe.from_dict(page, ["shard.conversation_share=0.5"])
 
 
 def test_overrides_are_the_page(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,12 +135,13 @@ class Recipe:
         if not isinstance(seed, int) or isinstance(seed, bool):
             found.append(f"seed: a whole number; found {seed!r}")
             seed = 0
+        known = {key for key in (*STAGES, *values) if _may_be_switched_off(key, values)}
         sections = [
             section
             for key, value in page.items()
             if key not in TOP_LEVEL
-            and not (value is False and (key in STAGES or key in values))
-            and (section := _section(key, value, found)) is not None
+            and not (value is False and _may_be_switched_off(key, values))
+            and (section := _section(key, value, found, known)) is not None
         ]
         recipe = cls(name, seed, tuple(sections), where)
         found += recipe._configs()[1]
@@ -256,9 +257,17 @@ def _producer(section: Section, need: str, kinds: tuple[str, ...], earlier: Sequ
     return f"{section.name}: needs a {need}, and no earlier section makes one; put {' or '.join(makers)} before it"
 
 
-def _section(key: str, value: Any, found: list[str]) -> Section | None:
+def _may_be_switched_off(key: str, page: Mapping[str, Any]) -> bool:
+    """A stage's own name, or a section that the page itself describes; any other name is a slip of the pen."""
+    return key in STAGES or isinstance(page.get(key), Mapping)
+
+
+def _section(key: str, value: Any, found: list[str], known: Iterable[str]) -> Section | None:
     if value is None:
         value = {}
+    if value is False and isinstance(key, str):
+        found.append(f"{key}: there is no such section to switch off{nearest(key, known)}")
+        return None
     if not isinstance(key, str) or not NAME.fullmatch(key) or not isinstance(value, dict):
         found.append(f"{key}: a section is a name and a mapping of values; found {value!r:.60}")
         return None

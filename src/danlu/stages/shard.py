@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
@@ -50,6 +50,12 @@ class Config(Settings):
         le=1,
         description="share of unusable conversations (over-long, nothing to learn) above which to stop",
     )
+
+    @model_validator(mode="after")
+    def _share_is_of_something(self) -> Config:
+        if self.conversations == "none" and self.conversation_share < 1:
+            raise ValueError("conversation_share is of the conversations in the rows, and conversations is none")
+        return self
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
