@@ -54,7 +54,7 @@ MUTANTS = {
     "O6": Mutant(
         "src/danlu/train/loop.py",
         "factor(plan.schedule, progress.step, plan.shape)",
-        "factor(plan.schedule, progress.step * len(batches), plan.shape)",
+        "factor(plan.schedule, progress.step * (plan.batch_rows // plan.micro_batch_rows), plan.shape)",
     ),
     "O7": Mutant(
         "src/danlu/train/optimizers.py",
