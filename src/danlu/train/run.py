@@ -133,10 +133,18 @@ def _evaluate(run: Run, journal: Journal | _Silence, progress: Progress) -> dict
     return found
 
 
+SAMPLES_SAID, PROMPT_SAID, TEXT_SAID = 2, 40, 70
+"""How many samples are said at each validation, and how many characters of each."""
+
+
 def _show(run: Run, journal: Journal | _Silence, progress: Progress) -> None:
+    """The continuations of fixed prompts go into the diary, the first of them before the person's eyes as well."""
     if run.learner.world.is_first:
-        for sample in run.show():
+        for number, sample in enumerate(run.show()):
             journal.sample(progress.step, **sample)
+            if number < SAMPLES_SAID:
+                prompt, text = (" ".join(sample[key].split()) for key in ("prompt", "text"))
+                console.say(f"    {prompt[-PROMPT_SAID:]} ▸ {text[:TEXT_SAID]}", style="dim")
 
 
 def _tell(run: Run, report: StepReport, meter: Speedometer, journal: Journal | _Silence) -> None:
