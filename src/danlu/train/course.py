@@ -164,7 +164,8 @@ def _learner(course: Course, world: World) -> Learner:
     compiled, compile_reason = choose_compile(course.config.parallel.compile, course.model, world)
     model = place(course.model, world, compile="on" if compiled else "off")
     model.checkpoint_activations = course.config.parallel.checkpoint_activations
-    console.say(f"  {world.reason}; {threads} threads: {threads_reason}", style="dim")
+    plural = "" if threads == 1 else "s"
+    console.say(f"  {world.reason}; {threads} thread{plural}: {threads_reason}", style="dim")
     console.say(f"  compile {'on' if compiled else 'off'}: {compile_reason}", style="dim")
     optimizer = Optimizer(model, course.config.optimizer, course.learning_rate)
     return Learner(model, optimizer, next_token, Samples(course.lessons.rows, course.config.seed), world)
