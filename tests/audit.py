@@ -47,6 +47,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "torch": "generated operators, guards of torch.compile",
         "sympy": "numeric functions of shapes",
         "mpmath": "its own functions, at import",
+        "networkx": "decorators of graph functions, which torch.compile calls",
         "jinja2": "chat templates, in its sandbox",
         "hypothesis": "generated test functions",
         "execnet": "xdist starts its workers with it",

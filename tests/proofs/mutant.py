@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` occurs exactly once in `file` (a path from the root of the repository) and is replaced by `new`."""
+    """`old` occurs exactly once in `file` (a path from the root of the repository) and is replaced by `new`.
+
+    `entails` names other proofs of the letter that must go red with it, because their property contains this one.
+    """
 
     file: str
     old: str
     new: str
+    entails: tuple[str, ...] = ()

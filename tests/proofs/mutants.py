@@ -185,7 +185,9 @@ def judge(entry: Entry, *, alone: bool, slow: bool) -> Verdict:
         outcomes = run_tests(own + others, source, slow)
     names = {node.split("::")[1] for node in own}
     mine = {word for name, word in outcomes.items() if name in names or not name}
-    red = sorted(name for name, word in outcomes.items() if word in RED and name and name not in names)
+    entailed = tuple(f"test_{id}_" for id in entry.mutant.entails)
+    allowed = {name for name in outcomes if name in names or name.startswith(entailed)} if entailed else names
+    red = sorted(name for name, word in outcomes.items() if word in RED and name and name not in allowed)
     word, detail = _judgement(min(mine, key=WORST_FIRST.index, default="skipped"), red)
     return Verdict(entry, word, detail, time.monotonic() - started_at)
 
