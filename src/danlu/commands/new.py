@@ -32,7 +32,7 @@ shard:
   row_length: 128
 
 pretrain:
-  size: tiny                  # the one dial: tiny, small, base, 1b, 7b
+  size: tiny                  # the one dial: tiny, small, base, 1b, 3b, 7b
   minutes: 1
 
 evaluate: {{}}

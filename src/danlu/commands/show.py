@@ -62,7 +62,9 @@ def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...]:
     config: Any = step.config
     model, row_length = _architecture(step, steps)
     world = _world(config)
-    tokens, minutes = _length(step, steps, model, _speed(world) / model.flops_per_token(row_length))
+    tokens, minutes = _length(
+        step, steps, model, _speed(world, config.parallel.threads) / model.flops_per_token(row_length)
+    )
     batch_rows = step.section.stage.module().batch_rows(config, row_length)
     rows, _ = choose_micro_batch(config.parallel.micro_batch_rows, model, world, batch_rows, row_length)
     total = model.parameters().total
@@ -125,16 +127,21 @@ def _world(config: Any) -> World:
         return discover()
 
 
-_measured: dict[tuple[str, str], float] = {}
+_measured: dict[tuple[str, str, int], float] = {}
 
 
-def _speed(world: World) -> float:
-    """This machine's training FLOP/s, measured once a process on the smallest size."""
-    key = (world.device, world.dtype)
+def _speed(world: World, threads: int | None) -> float:
+    """This machine's training FLOP/s on the section's threads, measured once a process on the smallest size."""
+    from danlu.parallel.device import set_threads
+
+    before, _ = set_threads(None)
+    count, _ = set_threads(threads)
+    key = (world.device, world.dtype, count)
     if key not in _measured:
         from danlu.commands.doctor import measure
 
         _measured[key] = max(speed.flops for speed in measure(world, SPEED_SECONDS, ("tiny",)))
+    set_threads(before)
     return _measured[key]
 
 
