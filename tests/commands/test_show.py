@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from danlu import running
 from danlu.base import console
 from danlu.base.world import World
-from danlu.commands import show
+from danlu.commands import doctor, show
 from danlu.recipe import Recipe
 from danlu.train.planning import TRAINING_SHARE
 
+MEASURED_SPEED = show._speed  # before the fixture puts a known one in its place
 SHAPE = {"width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "head_width": 16, "mlp_width": 64, "context_length": 256}
 QUICK = {
     "parallel": {"threads": 1, "dtype": "float32"},
@@ -44,7 +47,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _known_speed(monkeypatch):
     """Of SPEED tokens a second of this page's model."""
-    monkeypatch.setattr(show, "_speed", lambda world: SPEED * model().flops_per_token(256))
+    monkeypatch.setattr(show, "_speed", lambda world, threads: SPEED * model().flops_per_token(256))
 
 
 def model(vocabulary_size=600):
@@ -121,3 +124,19 @@ def test_a_device_of_another_machine_is_said_once(monkeypatch, capsys):
     assert show._world(config).device != "cuda"
     assert isinstance(show._world(config), World)
     assert capsys.readouterr().err.count("cannot be used") == 1
+
+
+def test_the_speed_is_that_of_the_sections_own_threads(monkeypatch):
+    seen = []
+    monkeypatch.setattr(show, "_measured", {})
+
+    def measure(*_):
+        seen.append(torch.get_num_threads())
+        return [SimpleNamespace(flops=1.0)]
+
+    monkeypatch.setattr(doctor, "measure", measure)
+    before = torch.get_num_threads()
+    for threads in (1, 2, 1):
+        MEASURED_SPEED(World(), threads)
+        assert torch.get_num_threads() == before
+    assert seen == [1, 2], "once for each number of threads"
