@@ -198,8 +198,11 @@ class Recipe:
                 )
         return found
 
-    def plan(self, runs: Path = Path("runs")) -> list[Step]:
-        """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written."""
+    def plan(self, runs: Path = Path("runs"), sources: Mapping[str, str] | None = None) -> list[Step]:
+        """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written.
+
+        `sources`: section -> fingerprint of its raw files, where another process has read them; else they are read.
+        """
         (configs, _), (wires, _) = self._configs(), self._wiring()
         steps: dict[str, Step] = {}
         for section in self.sections:
@@ -207,6 +210,8 @@ class Recipe:
             origins = {need: steps[name].folder for need, name in parents.items()}
             ancestry = {need: steps[name].fingerprint for need, name in parents.items()}
             folder = runs / self.name / section.name
+            if sources is not None and section.name in sources:
+                ancestry["sources"] = sources[section.name]
             steps[section.name] = _step(section, configs[section.name], parents, origins, ancestry, folder)
         return list(steps.values())
 
@@ -219,9 +224,9 @@ def _step(
     ancestry: Mapping[str, str],
     folder: Path,
 ) -> Step:
-    """Resolve one section; a stage that reads raw files adds their fingerprint to its ancestry."""
+    """Resolve one section; a stage that reads raw files adds their fingerprint to its ancestry, unless it is known."""
     module = section.stage.module()
-    if hasattr(module, "source_fingerprint"):
+    if "sources" not in ancestry and hasattr(module, "source_fingerprint"):
         ancestry = {**ancestry, "sources": module.source_fingerprint(config)}
     name = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
     return Step(section, config, parents, origins, ancestry, folder, name)

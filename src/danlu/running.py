@@ -24,6 +24,7 @@ from danlu.recipe import STARTED, Recipe, Step, differences
 TAKE, JOIN = "take", "join"
 """What the first rank tells the others of a step: the artefact is there; or: make it with me."""
 Tell = Callable[[str], None]
+Hear = Callable[[], str]
 ALONE = World()
 
 
@@ -46,10 +47,9 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe, overrides)
-    steps = recipe.plan(Path(runs))
-    first, last = _bounds(steps, from_section, until)
+    first, last = _bounds([section.name for section in recipe.sections], from_section, until)
     if not world.is_first:
-        return _follow(steps[: last + 1], {}, world)
+        return _follow_recipe(recipe, Path(runs), last, world)
     made: dict[str, Artifact] = {}
     busy = ArtifactError(
         "this recipe is running already",
@@ -57,6 +57,8 @@ def run(
         remedy="wait for it, or give this one another name",
     )
     with _telling(world) as tell, _only_one(Path(runs) / recipe.name / ".lock", busy):
+        steps = recipe.plan(Path(runs))
+        tell(json.dumps({step.name: step.ancestry["sources"] for step in steps if "sources" in step.ancestry}))
         for index, step in enumerate(steps[: last + 1]):
             if index < first and step.state != "done":
                 raise ArtifactError(
@@ -73,7 +75,8 @@ def run(
 def run_step(step: Step, inputs: Mapping[str, Artifact], *, again: bool = False, world: World = ALONE) -> Artifact:
     """Run one step outside any recipe on opened inputs; `again` makes it anew."""
     if not world.is_first:
-        return _follow([step], inputs, world)[step.name]
+        with _hearing(world) as hear:
+            return _follow([step], inputs, hear)[step.name]
     with _telling(world) as tell:
         return _carry_out(step, inputs, tell, again=again, even_good=True)
 
@@ -85,8 +88,7 @@ def _is_good(step: Step) -> bool:
     return step.state != "stale"
 
 
-def _bounds(steps: Sequence[Step], from_section: str | None, until: str | None) -> tuple[int, int]:
-    names = [step.name for step in steps]
+def _bounds(names: Sequence[str], from_section: str | None, until: str | None) -> tuple[int, int]:
     for asked in (from_section, until):
         if asked is not None and asked not in names:
             raise ConfigError(f"no section {asked!r} in this recipe{nearest(asked, names)}", found=", ".join(names))
@@ -162,18 +164,22 @@ def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:
     return done
 
 
-def _follow(steps: Sequence[Step], inputs: Mapping[str, Artifact], world: World) -> dict[str, Artifact]:
-    """What the ranks after the first do: each step as they are told, without a look at its folder before that."""
-    from danlu.parallel.launch import hearing
+def _follow_recipe(recipe: Recipe, runs: Path, last: int, world: World) -> dict[str, Artifact]:
+    """The same plan as the first rank's, whose reading of the raw files is enough, and then each step as told."""
+    with _hearing(world) as hear:
+        steps = recipe.plan(runs, json.loads(hear()))
+        return _follow(steps[: last + 1], {}, hear)
 
+
+def _follow(steps: Sequence[Step], inputs: Mapping[str, Artifact], hear: Hear) -> dict[str, Artifact]:
+    """What the ranks after the first do: each step as they are told, without a look at its folder before that."""
     made: dict[str, Artifact] = {}
-    with hearing(world) as hear:
-        for step in steps:
-            if hear() == JOIN:
-                taken = {need: made[parent] for need, parent in step.parents.items()}
-                made[step.name] = _make(step, {**inputs, **taken})
-            else:
-                made[step.name] = artifact.open_artifact(step.folder, verify=False)
+    for step in steps:
+        if hear() == JOIN:
+            taken = {need: made[parent] for need, parent in step.parents.items()}
+            made[step.name] = _make(step, {**inputs, **taken})
+        else:
+            made[step.name] = artifact.open_artifact(step.folder, verify=False)
     return made
 
 
@@ -187,6 +193,14 @@ def _telling(world: World) -> Iterator[Tell]:
 
     with telling(world) as tell:
         yield tell
+
+
+@contextmanager
+def _hearing(world: World) -> Iterator[Hear]:
+    from danlu.parallel.launch import hearing
+
+    with hearing(world) as hear:
+        yield hear
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from danlu.base.world import World
 from danlu.parallel.collectives import joined, sum_over_ranks
 from danlu.parallel.launch import hearing, telling
 from danlu.recipe import Recipe
+from danlu.stages import prepare
 
 LATE_SECONDS = 0.5
 """By this the first rank is behind, so that an order that is only usual does not pass for one that is kept."""
@@ -70,6 +71,8 @@ def words(world: World) -> list[str]:
 def recipe(world: World, folder: Path) -> dict[str, Any]:
     """Make all, mark what was made, make it again from the tokenizer on; what each rank found where it was done."""
     page = Recipe.from_dict(PAGE)
+    if not world.is_first:
+        prepare.source_fingerprint = None  # type: ignore[assignment]  # the first rank reads the raw files for all
     first = running.run(page, runs=folder, world=world)
     kept = running.run(page, runs=folder, world=world)
     assert {name: one.manifest for name, one in kept.items()} == {name: one.manifest for name, one in first.items()}

@@ -17,7 +17,7 @@ import platform
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +25,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from danlu.base import console
 from danlu.base.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+BLOCK_BYTES = 1 << 20
+"""Read at a time when hashing: a file of many gigabytes shows its progress."""
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
 UNHASHED_FOLDERS = ("checkpoints", "scratch")
 """Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
@@ -102,20 +105,27 @@ def content(manifest: Mapping[str, Any]) -> str:
     return digest({name: facts["sha256"] for name, facts in manifest["files"].items() if name not in DIARY})
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def hash_file(path: Path, advance: Callable[[int], object] = lambda size: None) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; `advance` is told of each block how many bytes it has."""
+    state = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK_BYTES):
+            state.update(block)
+            advance(len(block))
+    return state.hexdigest()
 
 
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """`{relative name: {bytes, sha256}}` for every file that the manifest answers for, in sorted order."""
-    table = {}
+    sizes = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != MANIFEST and name.split("/")[0] not in UNHASHED_FOLDERS:
-            table[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-    return table
+            sizes[name] = path.stat().st_size
+    with console.progress(f"sealing {folder.name}", sum(sizes.values()), "bytes") as shown:
+        return {
+            name: {"bytes": size, "sha256": hash_file(folder / name, shown.advance)} for name, size in sizes.items()
+        }
 
 
 def versions() -> dict[str, str]:
@@ -295,13 +305,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def check_files(folder: Path, manifest: Mapping[str, Any], *, hashes: bool = True) -> list[str]:
     """What is wrong with the files of an artefact, one line each; an empty list means intact."""
-    damage = []
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            damage.append(f"{name} is missing")
-        elif path.stat().st_size != facts["bytes"]:
-            damage.append(f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
-        elif hashes and hash_file(path) != facts["sha256"]:
-            damage.append(f"{name} has another SHA-256 than the manifest says")
+    damage, total = [], sum(facts["bytes"] for facts in manifest["files"].values())
+    with console.progress(f"verifying {folder.name}", total, "bytes") as shown:
+        for name, facts in manifest["files"].items():
+            path = folder / name
+            if not path.is_file():
+                damage.append(f"{name} is missing")
+            elif path.stat().st_size != facts["bytes"]:
+                damage.append(f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
+            elif hashes and hash_file(path, shown.advance) != facts["sha256"]:
+                damage.append(f"{name} has another SHA-256 than the manifest says")
     return damage

@@ -12,15 +12,18 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+SILENT_SECONDS = 2.0
+"""Work that is over by then is not worth a line."""
 PLAIN_INTERVAL_SECONDS = 5.0
 PLAIN_WIDTH = 140
 """Columns of a table in a file or a pipe."""
+Item = TypeVar("Item")
 _mode = {"json": False, "quiet": False}
 _terminal = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 _said: set[str] = set()
@@ -127,16 +130,24 @@ class Progress:
     def __init__(self, what: str, total: float | None, unit: str):
         self.what, self.total, self.unit = what, total, unit
         self.done = 0.0
-        self.started_at = self.spoken_at = time.monotonic()
+        self.started_at = time.monotonic()
+        self.speaks_at = self.started_at + SILENT_SECONDS
+        self.has_spoken = False
 
     def advance(self, amount: float = 1, note: str = "") -> None:
         """Count `amount` more units as done and, if it is time, say so; `note` stands at the end of the line."""
         self.done += amount
         now = time.monotonic()
-        interval = 0.2 if _terminal.is_terminal and not _mode["json"] else PLAIN_INTERVAL_SECONDS
-        if now - self.spoken_at >= interval:
-            self.spoken_at = now
+        if now >= self.speaks_at:
+            interval = 0.2 if _terminal.is_terminal and not _mode["json"] else PLAIN_INTERVAL_SECONDS
+            self.speaks_at, self.has_spoken = now + interval, True
             self._speak(now, note, end="\r")
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, each counted as done when the next is asked for."""
+        for item in items:
+            yield item
+            self.advance()
 
     def _speak(self, now: float, note: str, end: str) -> None:
         elapsed = max(now - self.started_at, 1e-9)
@@ -172,14 +183,14 @@ class Progress:
 
     def close(self) -> None:
         """End the moving line; says nothing where the work was too short to have been mentioned."""
-        if self.spoken_at != self.started_at and _terminal.is_terminal and not _mode["json"] and not _mode["quiet"]:
+        if self.has_spoken and _terminal.is_terminal and not _mode["json"] and not _mode["quiet"]:
             self._speak(time.monotonic(), "", end="\r")
             sys.stdout.write("\n")
 
 
 @contextmanager
 def progress(what: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:
-    """Show rate and time left while the block runs; work under two seconds stays silent on plain output."""
+    """Show rate and time left while the block runs; work under two seconds stays silent."""
     shown = Progress(what, total, unit)
     try:
         yield shown

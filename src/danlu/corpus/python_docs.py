@@ -19,6 +19,7 @@ from hashlib import blake2b
 from inspect import cleandoc
 from pathlib import Path
 
+from danlu.base import console
 from danlu.base.errors import DataError
 
 VERSION = 1
@@ -35,8 +36,9 @@ def write(folder: Path, *, max_bytes: int) -> dict[str, int]:
     """Write up to `max_bytes` of text, at most half of it topics; return `{documents, bytes}`."""
     library = Path(sysconfig.get_path("stdlib"))
     folder.mkdir(parents=True, exist_ok=True)
-    topics = _write(folder / "topics.jsonl", _topics(library / TOPICS), max_bytes // 2)
-    docstrings = _write(folder / "docstrings.jsonl", _docstrings(library), max_bytes - topics[1])
+    with console.progress("docstrings", max_bytes, "bytes") as shown:
+        topics = _write(folder / "topics.jsonl", _topics(library / TOPICS), max_bytes // 2, shown)
+        docstrings = _write(folder / "docstrings.jsonl", _docstrings(library), max_bytes - topics[1], shown)
     if topics[0] + docstrings[0] == 0:
         raise DataError(
             "this Python carries no source text",
@@ -47,7 +49,7 @@ def write(folder: Path, *, max_bytes: int) -> dict[str, int]:
     return {"documents": topics[0] + docstrings[0], "bytes": topics[1] + docstrings[1]}
 
 
-def _write(path: Path, records: Iterable[Record], max_bytes: int) -> tuple[int, int]:
+def _write(path: Path, records: Iterable[Record], max_bytes: int, shown: console.Progress) -> tuple[int, int]:
     """Write records up to the first that does not fit; return how many there are and the bytes of their text."""
     count = size = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -57,6 +59,7 @@ def _write(path: Path, records: Iterable[Record], max_bytes: int) -> tuple[int, 
                 break
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
             count, size = count + 1, size + length
+            shown.advance(length)
     return count, size
 
 

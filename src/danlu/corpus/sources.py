@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from danlu.base import console
 from danlu.base.artifact import hash_file
 from danlu.base.errors import DataError
 from danlu.base.records import Split
@@ -31,6 +33,11 @@ FORMATS = {
 """Ending of the name, before .gz or .zst -> how the file is read."""
 COMPRESSIONS = (".gz", ".zst")
 BLANK_LINE = "blank line"
+REST_SECONDS = 2.0
+"""A file that was written less than this ago may change again without a change of its times: the clocks of some file
+systems are that coarse."""
+_hashes: dict[tuple[int, ...], str] = {}
+"""Device, number, size and times of a file -> its hash: planned with, read and checked, it is hashed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +163,25 @@ def _obstacle(path: Path) -> tuple[str, str]:
 
 def hash_sources(files: Sequence[SourceFile]) -> dict[str, dict[str, int | str]]:
     """`{name: {bytes, sha256}}` of every file that is read; for the others the reason stands in the hash's place."""
-    return {
-        file.name: {"bytes": file.path.stat().st_size, "sha256": hash_file(file.path)}
-        if file.format is not None
-        else {"bytes": 0, "sha256": file.reason}
-        for file in files
-    }
+    sizes = {file.name: file.path.stat().st_size if file.format is not None else 0 for file in files}
+    with console.progress("hashing raw files", sum(sizes.values()), "bytes") as shown:
+        return {
+            file.name: {
+                "bytes": sizes[file.name],
+                "sha256": _hash(file.path, shown) if file.format is not None else file.reason,
+            }
+            for file in files
+        }
+
+
+def _hash(path: Path, shown: console.Progress) -> str:
+    """SHA-256 of a file, which is read once in the life of this process as long as its size and times stay."""
+    facts = path.stat()
+    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    if key in _hashes:
+        shown.advance(facts.st_size)
+        return _hashes[key]
+    found = hash_file(path, shown.advance)
+    if time.time() - max(facts.st_mtime, facts.st_ctime) > REST_SECONDS:
+        _hashes[key] = found
+    return found

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from danlu.base import console
 from danlu.base.records import Split
 from danlu.corpus.world_dirt import expected, write_dirt
 from danlu.corpus.world_talk import HELD_OUT, TRAINING, Talk, wording
@@ -48,11 +49,13 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = Random(f"little world {seed}")
-    documents = list(_documents(random, stories))
-    _write_documents(folder, documents)
-    _write_lines(folder / "lists.jsonl", _lists(random, lists))
     counted: Counter[str] = Counter()
-    _write_lines(folder / "conversations.jsonl", _counting(_conversations(random, conversations), counted))
+    with console.progress("little world", stories + lists + conversations, "records") as shown:
+        documents = list(shown.each(_documents(random, stories)))
+        _write_documents(folder, documents)
+        _write_lines(folder / "lists.jsonl", shown.each(_lists(random, lists)))
+        talks = shown.each(_conversations(random, conversations))
+        _write_lines(folder / "conversations.jsonl", _counting(talks, counted))
     dirt = write_dirt(folder, random, [record for record in documents if record["split"] == "train"]) if dirty else {}
     return {
         "documents": len(documents),

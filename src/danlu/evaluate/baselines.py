@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -188,7 +188,10 @@ BASELINES: dict[str, type[Baseline]] = {
 """Every baseline by its name in tables."""
 
 
-def fit(conversations: Iterable[Conversation]) -> dict[str, Baseline]:
-    """All baselines, fitted on the same training conversations."""
+def fit(
+    conversations: Iterable[Conversation],
+    read: Callable[[Iterable[Conversation]], Iterable[Conversation]] = iter,
+) -> dict[str, Baseline]:
+    """All baselines, fitted on the same training conversations, which each reads once through `read`."""
     examples = list(conversations)
-    return {name: make().fit(examples) for name, make in BASELINES.items()}
+    return {name: make().fit(read(examples)) for name, make in BASELINES.items()}

@@ -150,13 +150,15 @@ def _ask(model: Loaded, conversations: Sequence[Conversation], config: Config) -
 def _baselines(corpus: Artifact, conversations: Sequence[Conversation]) -> dict[str, list[Marked]]:
     """What three systems without a network answer to the same questions, each learned from the training side."""
     from danlu.evaluate.answers import mark
-    from danlu.evaluate.baselines import fit
+    from danlu.evaluate.baselines import BASELINES, fit
 
-    fitted = fit(read_conversations(corpus.path("conversations-train.jsonl")))
-    return {
-        name: [mark(conversation, baseline.answer(conversation)) for conversation in conversations]
-        for name, baseline in fitted.items()
-    }
+    training = list(read_conversations(corpus.path("conversations-train.jsonl")))
+    total = len(BASELINES) * (len(training) + len(conversations))
+    with console.progress("baselines", total, "conversations") as shown:
+        return {
+            name: [mark(one, baseline.answer(one)) for one in shown.each(conversations)]
+            for name, baseline in fit(training, shown.each).items()
+        }
 
 
 def _lines(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) -> str:

@@ -181,10 +181,10 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     listing = _listing(config, given)
     ledger = Ledger()
     pipeline = _pipeline(config, ledger)
+    files = [*_generated(config, out), *given]
     with CorpusWriter(out) as writer, console.progress("cleaning", unit="records") as shown:
-        for outcome in pipeline.outcomes([*_generated(config, out), *given]):
+        for outcome in shown.each(pipeline.outcomes(files)):
             writer.write(outcome)
-            shown.advance()
     ledger.check(lines_on_disk(out))
     if _listing(config, given) != listing:
         raise DataError("raw files changed while they were read", remedy="run the stage again when they are at rest")

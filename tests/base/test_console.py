@@ -1,0 +1,62 @@
+"""What is said while work goes on: nothing for a short one, plain lines with rate and time left for a long one."""
+
+import json
+
+import pytest
+
+from danlu.base import artifact, console
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only the test moves on: `clock[0]` seconds."""
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_short_work_is_silent_and_long_work_says_rate_and_time_left(clock, capsys):
+    with console.progress("counting", 10, "sheep") as shown:
+        for sheep in shown.each(range(10)):
+            clock[0] += 0.19
+            assert sheep < 9 or shown.done == 9, "counted when the next is asked for"
+    assert capsys.readouterr().out == "", "over after two seconds"
+    with console.progress("counting", 10, "sheep") as shown:
+        for _ in shown.each(range(10)):
+            clock[0] += 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["counting", "20", "%", "2", "sheep", "1/s", "8", "s", "left"]
+    assert second.split()[1:3] == ["70", "%"], "and then every five seconds where there is no terminal"
+
+
+def test_scripts_get_progress_as_objects_and_other_ranks_say_nothing(clock, capsys):
+    for options in ({"json_lines": True}, {"quiet": True}):
+        console.set_mode(**options)
+        with console.progress("counting", 3, "sheep") as shown:
+            clock[0] += 3
+            shown.advance(3)
+        console.set_mode()
+    assert [json.loads(line)["seconds_left"] for line in capsys.readouterr().out.splitlines()] == [0.0]
+
+
+def test_hashing_one_long_file_shows_its_bytes(tmp_path, clock, capsys, monkeypatch):
+    (tmp_path / "weights").write_bytes(b"x" * 10)
+    monkeypatch.setattr(artifact, "BLOCK_BYTES", 5)
+    read = artifact.hashlib.sha256
+
+    class Slow:
+        def __init__(self):
+            self.state = read()
+
+        def update(self, block):
+            clock[0] += 3
+            self.state.update(block)
+
+        def hexdigest(self):
+            return self.state.hexdigest()
+
+    monkeypatch.setattr(artifact.hashlib, "sha256", Slow)
+    files = artifact.hash_files(tmp_path)
+    assert f"sealing {tmp_path.name}  50 %   5 bytes" in capsys.readouterr().out
+    assert artifact.check_files(tmp_path, {"files": files}) == []
+    assert f"verifying {tmp_path.name}  50 %   5 bytes" in capsys.readouterr().out
