@@ -12,6 +12,8 @@ import yaml
 from danlu import running
 from danlu.base import artifact
 from danlu.base.errors import ArtifactError, ConfigError
+from danlu.commands import list as list_command
+from danlu.commands import show
 from danlu.recipe import Recipe, differences, single_step
 from danlu.stages import STAGES, prepare
 
@@ -135,6 +137,7 @@ def test_one_folder_is_made_by_one_process(tmp_path, monkeypatch):
     with holding(tmp_path / ".alone.lock"), pytest.raises(ArtifactError, match="another process is making this"):
         running.run_step(step(), {"corpus": corpus})
     assert not out.exists(), "nothing was touched"
+    assert not running.is_being_made(out), "its maker is dead"
     with monkeypatch.context() as patch:
         patch.setattr("danlu.stages.tokenizer.run", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -143,6 +146,33 @@ def test_one_folder_is_made_by_one_process(tmp_path, monkeypatch):
     made = running.run_step(step(), {"corpus": corpus})
     again = running.run_step(step(), {"corpus": corpus}, again=True)
     assert again.fingerprint == made.fingerprint
+
+
+def test_a_section_that_is_being_made_is_not_called_interrupted(tmp_path, capsys):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)
+    (made["tokenizer"].folder / artifact.MANIFEST).unlink()
+
+    def said():
+        capsys.readouterr()
+        list_command.run(runs)
+        show.say_plan(Recipe.load(page), runs)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "tokenizer" in line]
+        return [{"running", "interrupted"} & set(line.split()) for line in lines]
+
+    assert said() == [{"interrupted"}] * 2
+    with holding(runs / "small" / ".tokenizer.lock"):
+        assert said() == [{"running"}] * 2
+    assert said() == [{"interrupted"}] * 2
+
+
+def test_a_look_at_the_lock_stops_nobody(tmp_path, monkeypatch):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    running.run(page, runs=runs)
+    looking = (runs / "small" / ".lock").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(running.time, "sleep", lambda seconds: looking.close())
+    assert running.run(page, runs=runs)
 
 
 def interrupted(config, inputs, out):

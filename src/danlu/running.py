@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,8 @@ TAKE, JOIN = "take", "join"
 Tell = Callable[[str], None]
 Hear = Callable[[], str]
 ALONE = World()
+GLANCE_SECONDS = 0.1
+"""After this, whoever only looked at a lock (`is_being_made`) has let go of it."""
 
 
 def run(
@@ -81,6 +84,20 @@ def run_step(step: Step, inputs: Mapping[str, Artifact], *, again: bool = False,
         return _carry_out(step, inputs, tell, again=again, even_good=True)
 
 
+def is_being_made(folder: Path) -> bool:
+    """True while a process, on this machine or on one that shares its locks, is making the artefact of this folder."""
+    try:
+        import fcntl
+
+        with _lock(folder).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # no lock, or a system without any: nothing says that somebody is at work
+        return False
+    return False
+
+
 def _is_good(step: Step) -> bool:
     """False where `again` has something to mend: the step is stale, or done and damaged."""
     if step.state == "done":
@@ -104,7 +121,7 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, again:
     `again` makes anew what needs it, and with `even_good` what does not.
     """
     busy = ArtifactError("another process is making this", where=step.folder, remedy="wait for it, or make another")
-    with _only_one(step.folder.resolve().with_name(f".{step.folder.resolve().name}.lock"), busy):
+    with _only_one(_lock(step.folder), busy):
         step = replace(step)  # what it was when somebody else might still have been at the folder is forgotten
         redo = again and (even_good or not _is_good(step))
         if step.state == "done" and not redo:
@@ -203,6 +220,11 @@ def _hearing(world: World) -> Iterator[Hear]:
         yield hear
 
 
+def _lock(folder: Path) -> Path:
+    """The file beside a section's folder that its maker holds."""
+    return folder.resolve().with_name(f".{folder.resolve().name}.lock")
+
+
 @contextmanager
 def _only_one(lock: Path, busy: ArtifactError) -> Iterator[None]:
     """Hold a lock, or raise `busy`: two processes making one artefact would destroy each other's work.
@@ -224,7 +246,11 @@ def _only_one(lock: Path, busy: ArtifactError) -> Iterator[None]:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(GLANCE_SECONDS)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
         except (ImportError, OSError) as error:

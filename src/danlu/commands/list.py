@@ -14,10 +14,11 @@ from typing import Any
 from danlu.base import artifact, console
 from danlu.base.errors import ArtifactError
 from danlu.recipe import STARTED
+from danlu.running import is_being_made
 
 
 def run(runs: Path) -> None:
-    """Print every finished or interrupted artefact below `runs`, run by run."""
+    """Print every finished, running or interrupted artefact below `runs`, run by run."""
     if not runs.is_dir():
         raise ArtifactError("there are no runs here", where=runs, remedy="danlu run RECIPE makes one")
     folders = sorted({path.parent for name in (artifact.MANIFEST, STARTED) for path in runs.rglob(name)})
@@ -30,7 +31,7 @@ def run(runs: Path) -> None:
 def _row(folder: Path, runs: Path) -> tuple[str, ...]:
     name = folder.relative_to(runs).as_posix()
     if not artifact.is_finished(folder):
-        return (name, "", "interrupted", "", "", "")
+        return (name, "", "running" if is_being_made(folder) else "interrupted", "", "", "")
     manifest = artifact.read_manifest(folder)
     total = sum(facts["bytes"] for facts in manifest["files"].values())
     return (name, manifest["kind"], "done", console.size(total), _age(manifest["finished_at"]), _figure(manifest))

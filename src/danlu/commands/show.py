@@ -17,6 +17,7 @@ from danlu.base.errors import ConfigError
 from danlu.base.world import World
 from danlu.model.config import ModelConfig
 from danlu.recipe import Recipe, Step
+from danlu.running import is_being_made
 
 SPEED_SECONDS = 1.0
 CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -40,7 +41,7 @@ def say_plan(read: Recipe, runs: Path) -> None:
     steps = read.plan(runs)
     console.table(
         ["section", "stage", "state", "makes", "folder"],
-        [(step.name, step.section.stage.name, step.state, step.section.stage.makes, step.folder) for step in steps],
+        [(step.name, step.section.stage.name, _state(step), step.section.stage.makes, step.folder) for step in steps],
     )
     by_name = {step.name: step for step in steps}
     training = [step for step in steps if step.section.stage.name in ("pretrain", "finetune")]
@@ -53,6 +54,10 @@ def say_plan(read: Recipe, runs: Path) -> None:
     unknown = [step.name for step, row in zip(training, numbers, strict=True) if UNKNOWN in row]
     if unknown:
         console.say(f"  {', '.join(unknown)}: epochs become tokens and minutes once the shards are there", style="dim")
+
+
+def _state(step: Step) -> str:
+    return "running" if step.state == "interrupted" and is_being_made(step.folder) else step.state
 
 
 def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...]:
