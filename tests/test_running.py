@@ -253,6 +253,27 @@ def test_what_was_made_from_files_that_are_gone_is_stale_and_made_again(tmp_path
     assert states(page, runs) == ["done", "done"]
 
 
+def test_what_was_made_from_a_stale_section_is_stale_too(tmp_path, monkeypatch, capsys):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    values = yaml.safe_load(page.read_text())
+    page.write_text(yaml.safe_dump({**values, "shard": {"row_length": 16}}, sort_keys=False))
+    running.run(page, runs=runs)
+    made_anew(monkeypatch, page, runs, "train.jsonl", b"fox", b"cat")
+    assert states(page, runs) == ["done", "stale", "stale"]
+    assert any(
+        "input tokenizer is itself to be made anew" in line for line in differences(Recipe.load(page).plan(runs)[2])
+    )
+    capsys.readouterr()
+    show.say_plan(Recipe.load(page), runs)
+    assert "stale (its input tokenizer is to be made anew)" in capsys.readouterr().out
+    list_command.run(runs)
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "stale (its input corpus is another now)" in said["small/tokenizer"]
+    assert "done" in said["small/prepare"]
+    running.run(page, runs=runs, again=True)
+    assert states(page, runs) == ["done", "done", "done"]
+
+
 def test_what_was_begun_from_files_that_are_gone_is_not_continued(tmp_path, monkeypatch):
     page, runs = small(tmp_path), tmp_path / "runs"
     made = running.run(page, runs=runs)

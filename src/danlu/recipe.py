@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Step:
     """One section, resolved: what would run, on what, to where, and how that folder stands now.
 
     `parents`: input name -> section, `origins`: input name -> folder, `ancestry`: input name (or `sources`, for raw
-    files) -> fingerprint.
+    files) -> fingerprint, `before`: input name -> the step that makes it, within a recipe.
     """
 
     section: Section
@@ -74,6 +74,7 @@ class Step:
     ancestry: Mapping[str, str]
     folder: Path
     fingerprint: str
+    before: Mapping[str, Step] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,7 +85,8 @@ class Step:
         """`done`, `stale` (made from something else), `interrupted` or `to do`: as it was when first asked for.
 
         Planning does not ask: while the first rank removes a folder, the others must not look into it. A section is to
-        be asked when those before it are made: it is stale where their files are not those that it was made from.
+        be asked when those before it are made: it is stale where their files are not those that it was made from, and
+        where they are themselves to be made anew.
         """
         return _state(self)
 
@@ -212,7 +214,8 @@ class Recipe:
             folder = runs / self.name / section.name
             if sources is not None and section.name in sources:
                 ancestry["sources"] = sources[section.name]
-            steps[section.name] = _step(section, configs[section.name], parents, origins, ancestry, folder)
+            step = _step(section, configs[section.name], parents, origins, ancestry, folder)
+            steps[section.name] = replace(step, before={need: steps[name] for need, name in parents.items()})
         return list(steps.values())
 
 
@@ -351,6 +354,8 @@ def _other_content(step: Step, record: Mapping[str, Any]) -> list[str]:
             lines.append(f"input {need}: this folder does not say which files it was made from")
         elif before["content"] != now:
             lines.append(f"input {need} was made anew, and its files are others now")
+        elif need in step.before and step.before[need].state != "done":
+            lines.append(f"input {need} is itself to be made anew ({folder})")
     return lines
 
 

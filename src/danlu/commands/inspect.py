@@ -62,13 +62,13 @@ def _ancestors(folder: Path, manifest: Mapping[str, Any], depth: int = 0) -> Ite
         state = "gone"
         if artifact.is_finished(place):
             found = artifact.read_manifest(place)
-            state = _sameness(parent, found)
+            state = sameness(parent, found)
         yield ("  " * depth + need, parent["kind"], parent["folder"], state)
         if state == SAME and depth < 8:
             yield from _ancestors(place, found, depth + 1)
 
 
-def _sameness(parent: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def sameness(parent: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Whether what lies there now is what was read: its settings by the fingerprint, its files by the content."""
     if found["fingerprint"] != parent["fingerprint"]:
         return "another is there now"

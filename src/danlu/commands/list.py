@@ -13,6 +13,7 @@ from typing import Any
 
 from danlu.base import artifact, console
 from danlu.base.errors import ArtifactError
+from danlu.commands.inspect import SAME, sameness
 from danlu.recipe import STARTED
 from danlu.running import is_being_made
 
@@ -34,7 +35,23 @@ def _row(folder: Path, runs: Path) -> tuple[str, ...]:
         return (name, "", "running" if is_being_made(folder) else "interrupted", "", "", "")
     manifest = artifact.read_manifest(folder)
     total = sum(facts["bytes"] for facts in manifest["files"].values())
-    return (name, manifest["kind"], "done", console.size(total), _age(manifest["finished_at"]), _figure(manifest))
+    other = _other_input(folder, manifest)
+    state = "done" if other is None else f"stale (its input {other} is another now)"
+    return (name, manifest["kind"], state, console.size(total), _age(manifest["finished_at"]), _figure(manifest))
+
+
+def _other_input(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first input that is not what this was made from, or was itself made from such; one that is gone may be so."""
+    for need, parent in manifest["parents"].items():
+        place = (folder / parent["folder"]).resolve()
+        if not place.is_dir():
+            continue
+        if not artifact.is_finished(place):
+            return need
+        found = artifact.read_manifest(place)
+        if sameness(parent, found) != SAME or _other_input(place, found) is not None:
+            return need
+    return None
 
 
 def _age(finished_at: str) -> str:

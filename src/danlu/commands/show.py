@@ -57,7 +57,10 @@ def say_plan(read: Recipe, runs: Path) -> None:
 
 
 def _state(step: Step) -> str:
-    return "running" if step.state == "interrupted" and is_being_made(step.folder) else step.state
+    if step.state == "interrupted" and is_being_made(step.folder):
+        return "running"
+    anew = [need for need, parent in step.before.items() if parent.state != "done"]
+    return f"stale (its input {anew[0]} is to be made anew)" if step.state == "stale" and anew else step.state
 
 
 def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...]:
