@@ -226,7 +226,7 @@ def made_anew(monkeypatch, page, runs, name, old, new):
         manifest = dict(honest(config, inputs, out).manifest)
         path = out / name
         path.write_bytes(path.read_bytes().replace(old, new))
-        manifest["files"] = artifact.hash_files(out)
+        manifest["files"] = artifact.hash_files(out, prepare.DIARY)
         artifact.write_atomically(out / artifact.MANIFEST, json.dumps(manifest))
         return artifact.open_artifact(out)
 
@@ -292,6 +292,18 @@ def test_a_section_made_again_with_the_same_bytes_makes_nothing_stale(tmp_path, 
     assert corpus.manifest["files"] != first["prepare"].manifest["files"], "reports may say other times and speeds"
     assert states(page, runs) == ["done", "done"]
     assert running.run(page, runs=runs, again=True)["tokenizer"].manifest == first["tokenizer"].manifest
+
+
+def test_a_result_made_from_a_folder_without_marks_is_stale_once_and_says_why(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    corpus = running.run(page, runs=runs)["prepare"]
+    files = {name: {key: facts[key] for key in ("bytes", "sha256")} for name, facts in corpus.manifest["files"].items()}
+    older = {**corpus.manifest, "files": files, "format_version": 1}
+    artifact.write_atomically(corpus.folder / artifact.MANIFEST, json.dumps(older))
+    with pytest.raises(ConfigError, match="sealed by an earlier danlu, which did not mark the files that count"):
+        running.run(page, runs=runs)
+    running.run(page, runs=runs, again=True)
+    assert states(page, runs) == ["done", "done"]
 
 
 def test_a_result_whose_origin_nobody_can_compare_is_stale(tmp_path):

@@ -24,7 +24,7 @@ from danlu.base.config import Settings, read_settings
 from danlu.base.errors import ArtifactError, ConfigError, nearest
 from danlu.stages import STAGES, Stage
 
-STARTED = "started.json"
+STARTED = artifact.STARTED
 TOP_LEVEL = {"name", "seed"}
 NAME = re.compile(r"[\w][\w.-]{0,63}")
 SECTION_KEYS = {"stage", "inputs"}
@@ -345,15 +345,20 @@ def _other_content(step: Step, record: Mapping[str, Any]) -> list[str]:
         if before.get("fingerprint") != step.ancestry[need]:
             continue
         try:
-            now = artifact.content(artifact.read_manifest(folder))
+            manifest = artifact.read_manifest(folder)
         except ArtifactError as error:
             lines.append(f"input {need}: {error.what} ({folder})")
             continue
         # A folder of an earlier danlu does not say which files it was made from: nobody can know that they are these.
         if "content" not in before:
             lines.append(f"input {need}: this folder does not say which files it was made from")
-        elif before["content"] != now:
-            lines.append(f"input {need} was made anew, and its files are others now")
+        elif before["content"] != artifact.content(manifest):
+            is_older = manifest["format_version"] < artifact.FORMAT_VERSION
+            lines.append(
+                f"input {need} was sealed by an earlier danlu, which did not mark the files that count"
+                if is_older
+                else f"input {need} was made anew, and its files are others now"
+            )
         elif need in step.before and step.before[need].state != "done":
             lines.append(f"input {need} is itself to be made anew ({folder})")
     return lines

@@ -78,12 +78,14 @@ def test_the_fingerprint_covers_config_version_parents_and_sources(tmp_path):
 
 def test_the_content_is_that_of_the_files_that_later_stages_read(tmp_path):
     one, same, other = make(tmp_path / "1"), make(tmp_path / "2", seconds=9.0), make(tmp_path / "3", text="other")
+    names = ("report.json", "sources/manifest.json")
     assert one.content == same.content
     assert one.fingerprint == other.fingerprint
     assert one.content != other.content
-    for name in artifact.DIARY:
+    for name in (*names, artifact.STARTED):
         artifact.write_atomically(tmp_path / "1" / name, "2 tokens per second")
-    diary = {"files": artifact.hash_files(tmp_path / "1")}
+    assert artifact.content({"files": artifact.hash_files(tmp_path / "1")}) != one.content, "a stage must say so"
+    diary = {"files": artifact.hash_files(tmp_path / "1", names)}
     assert diary["files"] != one.manifest["files"], "a diary is hashed like any other file"
     assert artifact.content(diary) == one.content
     (tmp_path / "2" / "a.txt").rename(tmp_path / "2" / "b.txt")

@@ -5,7 +5,8 @@ unfinished. Called by every stage and by `inspect`, `list`, `show`. Does not kno
 
 A fingerprint is the hash of resolved config + parents' fingerprints + stage version: the name of a result before it
 is computed. The files' SHA-256 say whether what lies there is what was written. The content is the hash of those that
-later stages read: two makings of one fingerprint may differ (threads, a measured dial), and it tells them apart.
+later stages read: two makings of one fingerprint may differ (threads, a measured dial), and it tells them apart. Which
+files are only a diary of the making, the stage says when it seals them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import platform
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,25 +30,15 @@ from danlu.base import console
 from danlu.base.errors import ArtifactError
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+STARTED = "started.json"
+"""What is being made here, from what: written before the work; once the artefact is finished, a part of its diary."""
+FORMAT_VERSION = 2
+"""2: the manifest marks the files of the diary; in a folder sealed before, all files are content."""
 BLOCK_BYTES = 1 << 20
 """Read at a time when hashing: a file of many gigabytes shows its progress."""
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
 UNHASHED_FOLDERS = ("checkpoints", "scratch")
 """Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
-DIARY = frozenset(
-    {
-        "README.md",
-        "metrics.jsonl",
-        "plan.json",
-        "report.json",
-        "samples.jsonl",
-        "sources/manifest.json",
-        "started.json",
-    }
-)
-"""Files about the making, for people: they hold times and speeds, and no later stage reads them. They are hashed like
-all others and left out of `content`, so that a making that gives the same bytes again makes nothing after it stale."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,8 @@ def fingerprint(stage: str, version: int | str, config: Mapping[str, Any], paren
 
 
 def content(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 over the names and hashes of all files but the `DIARY`: what a later stage can have read."""
-    return digest({name: facts["sha256"] for name, facts in manifest["files"].items() if name not in DIARY})
+    """SHA-256 over the names and hashes of all files but the diary's: what a later stage can have read."""
+    return digest({name: facts["sha256"] for name, facts in manifest["files"].items() if not facts.get("diary", False)})
 
 
 def hash_file(path: Path, advance: Callable[[int], object] = lambda size: None) -> str:
@@ -115,8 +106,11 @@ def hash_file(path: Path, advance: Callable[[int], object] = lambda size: None) 
     return state.hexdigest()
 
 
-def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """`{relative name: {bytes, sha256}}` for every file that the manifest answers for, in sorted order."""
+def hash_files(folder: Path, diary: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """`{relative name: {bytes, sha256}}` for every file that the manifest answers for, in sorted order.
+
+    Those named in `diary` are also marked `diary: true`, and so is what `STARTED` says.
+    """
     sizes = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -124,7 +118,12 @@ def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
             sizes[name] = path.stat().st_size
     with console.progress(f"sealing {folder.name}", sum(sizes.values()), "bytes") as shown:
         return {
-            name: {"bytes": size, "sha256": hash_file(folder / name, shown.advance)} for name, size in sizes.items()
+            name: {
+                "bytes": size,
+                "sha256": hash_file(folder / name, shown.advance),
+                **({"diary": True} if name in diary or name == STARTED else {}),
+            }
+            for name, size in sizes.items()
         }
 
 
@@ -205,13 +204,16 @@ def seal(
     seconds: float,
     seed: int | None = None,
     sources: str | None = None,
+    diary: Collection[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Hash every file of `folder`, write its manifest last, and return the finished artefact.
 
     `config` is the resolved config; `metrics` are plain numbers and small tables; `seconds` is the working time, over
-    all interruptions; `sources` is the fingerprint of raw files, a parent that is no artefact; `extra` holds facts of
-    one kind only (for example `{"threads": 2}`).
+    all interruptions; `sources` is the fingerprint of raw files, a parent that is no artefact; `diary` names files
+    about the making, for people: they hold times and speeds, no later stage reads them, and they are left out of
+    `content`, so that a making that gives the same bytes again makes nothing after it stale. `extra` holds facts of one
+    kind only (for example `{"threads": 2}`).
     """
     ancestry = {name: parent.fingerprint for name, parent in parents.items()}
     if sources is not None:
@@ -232,7 +234,7 @@ def seal(
             }
             for name, parent in parents.items()
         },
-        "files": hash_files(folder),
+        "files": hash_files(folder, diary),
         "sources": sources,
         "metrics": dict(metrics),
         "seed": seed,

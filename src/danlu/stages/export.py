@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from danlu.model.config import ModelConfig
 
 VERSION = 1
+DIARY = ("README.md",)
+"""Files about the making, for people: no later stage reads them."""
 LONGEST_PROMPT = 16
 """Of the greedy check: enough to be about something, short enough to leave room for the answer."""
 
@@ -71,6 +73,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         version=VERSION,
         config=config.model_dump(mode="json"),
         parents=inputs,
+        diary=DIARY,
         metrics={"weight_bytes": size, "parameters": model.config.parameters().total, **checked},
         seconds=time.monotonic() - started_at,
     )

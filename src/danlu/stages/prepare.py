@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from danlu.corpus.sources import SourceFile
 
 VERSION = 1
+DIARY = ("report.json", "sources/manifest.json")
+"""Files about the making, for people: no later stage reads them."""
 SCRATCH = "scratch"
 
 
@@ -200,6 +202,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         version=VERSION,
         config=config.model_dump(mode="json"),
         parents={**inputs, "sources": sources},
+        diary=DIARY,
         metrics={**report["documents"], **report["sides"], "bytes": report["bytes"]},
         seconds=time.monotonic() - started_at,
         seed=config.seed,

@@ -30,6 +30,8 @@ from danlu.tokenizer.chat import ChatTemplate, version_with_template
 from danlu.tokenizer.tokenizer import Tokenizer
 
 VERSION = version_with_template(1)
+DIARY = ("report.json",)
+"""Files about the making, for people: no later stage reads them."""
 ROW_SETS = ("pretrain-train", "pretrain-validation", "chat-train", "chat-validation")
 
 
@@ -77,6 +79,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         version=VERSION,
         config=config.model_dump(mode="json"),
         parents=inputs,
+        diary=DIARY,
         metrics={name: {key: row[key] for key in ("rows", "tokens_out", "targets")} for name, row in report.items()},
         seconds=time.monotonic() - started_at,
         extra={"tokenizer": tokenizer.fingerprint},

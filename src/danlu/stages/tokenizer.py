@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from danlu.tokenizer.tokenizer import Tokenizer
 
 VERSION = version_with_template(1)
+DIARY = ("report.json",)
+"""Files about the making, for people: no later stage reads them."""
 MEASURED_BYTES = 1_000_000
 """Held-out text of each language that the report measures."""
 EXAMPLE_CHARACTERS = 60
@@ -77,6 +79,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         version=VERSION,
         config=config.model_dump(mode="json"),
         parents=inputs,
+        diary=DIARY,
         metrics={
             "vocabulary_size": tokenizer.size,
             "bytes_per_token": {name: row["bytes_per_token"] for name, row in languages.items()},

@@ -19,10 +19,12 @@ from danlu.model.transformer import Transformer
 from danlu.parallel.device import describe, set_threads
 from danlu.parallel.place import choose_compile, place
 from danlu.shards.files import RowSet
+from danlu.train.journal import METRICS, SAMPLES
 from danlu.train.loop import Learner, Plan
 from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
 from danlu.train.planning import (
+    PLAN,
     Choices,
     Foretell,
     Horizon,
@@ -36,6 +38,9 @@ from danlu.train.samples import Samples, token_bytes
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
 from danlu.train.speed import rehearse
 from danlu.train.validation import Validation
+
+DIARY = ("README.md", METRICS, PLAN, SAMPLES)
+"""Files about the making of a model, for people: no later stage reads them."""
 
 
 class TrainingConfig(Protocol):
@@ -154,6 +159,7 @@ def seal_model(
         metrics=summary(outcome),
         seconds=outcome.progress.elapsed_seconds,
         seed=course.config.seed,
+        diary=DIARY,
         extra={"machine": describe(world), "order_hash": outcome.progress.order_hash, **facts},
     )
 
