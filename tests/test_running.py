@@ -203,6 +203,50 @@ def test_a_folder_with_somebodys_files_is_never_touched(tmp_path, name):
     assert list(mine.parent.iterdir()) == [mine]
 
 
+def test_what_killed_writes_left_is_swept_away_and_not_sealed(tmp_path):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)["tokenizer"]
+    (made.folder / artifact.MANIFEST).unlink()
+    for name in ("manifest.json.7-7", "report.json.7-7", "model.safetensors"):
+        (made.folder / f".{name}.tmp").write_text("torn")
+    again = running.run(page, runs=runs)["tokenizer"]
+    assert again.content == made.content
+    assert not list(again.folder.glob(".*"))
+
+
+def test_a_section_that_was_killed_while_it_was_marked_begins_anew(tmp_path):
+    page, folder = small(tmp_path), tmp_path / "runs" / "small" / "prepare"
+    folder.mkdir(parents=True)
+    torn = folder / ".started.json.7-7.tmp"
+    torn.write_text('{"finger')
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="not this stage's"):
+        running.run(page, runs=tmp_path / "runs")
+    assert torn.exists(), "nothing was touched"
+    (folder / "mine.txt").unlink()
+    assert running.run(page, runs=tmp_path / "runs", until="prepare")
+    assert not torn.exists()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_section_that_was_killed_while_it_was_removed_is_made_anew(tmp_path, monkeypatch, again):
+    page, runs = small(tmp_path), tmp_path / "runs"
+    made = running.run(page, runs=runs)["tokenizer"]
+
+    def killed(folder):
+        for name in ("manifest.json", "started.json"):
+            (folder / name).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            running.run(page, runs=runs, from_section="tokenizer", again=True)
+    anew = running.run(page, runs=runs, from_section="tokenizer", again=again)["tokenizer"]
+    assert anew.content == made.content
+    assert sorted(path.name for path in made.folder.parent.glob(".*")) == [".lock", ".prepare.lock", ".tokenizer.lock"]
+
+
 @pytest.mark.parametrize("damage", ["edited", "torn manifest"])
 def test_again_mends_what_is_damaged(tmp_path, damage):
     page, runs = small(tmp_path), tmp_path / "runs"

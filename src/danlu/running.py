@@ -148,17 +148,25 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, again:
 
 
 def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
-    """Make the folder ready: emptied where it is made anew, marked with what is being made."""
-    if step.state == "to do" and step.folder.is_dir() and any(step.folder.iterdir()):
+    """Make the folder ready: emptied where it is made anew, rid of what kills left, marked with what is being made."""
+    folder = step.folder.resolve()
+    torn = artifact.leavings(folder, STARTED if step.state == "to do" else None)
+    if step.state == "to do" and folder.is_dir() and set(folder.iterdir()) - set(torn):
         raise ArtifactError(
             "the folder holds files that are not this stage's",
             where=step.folder,
             remedy="give a new or an empty folder; nothing was touched",
         )
+    for path in torn:  # a stage seals all that lies in its folder
+        path.unlink()
+    hidden = folder.with_name(f".{folder.name}.removed")
+    if hidden.exists():
+        shutil.rmtree(hidden)
     if redo and step.state != "to do":
         console.say(f"{step.name}: the earlier result is removed ({step.folder})", style="dim")
-        shutil.rmtree(step.folder)
-    step.folder.mkdir(parents=True, exist_ok=True)
+        folder.rename(hidden)  # killed half-way, it is rubbish and not a folder of somebody else's files
+        shutil.rmtree(hidden)
+    folder.mkdir(parents=True, exist_ok=True)
     started = {
         "fingerprint": step.fingerprint,
         "stage_version": step.section.stage.module().VERSION,
@@ -168,7 +176,7 @@ def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
         },
         "sources": step.ancestry.get("sources"),
     }
-    artifact.write_atomically(step.folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
+    artifact.write_atomically(folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
 
 
 def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:

@@ -3,7 +3,8 @@
 In: a folder and how many kills. Out: `result.json`. Run by `test_resume` as a process of its own (`python -m
 tests.proofs.campaign FOLDER RANDOM SPREAD`), because a fork wants a process without threads. Serves RT1, D5, O10.
 Kills come at random times, at chosen micro-batches, and at every file operation of a save with its rename and its
-removal of an old checkpoint. What killed runs leave behind is only ever continued, never repaired.
+removal of an old checkpoint. What killed runs leave behind is only ever continued, never repaired. `rank_kills` and
+`stage_kills` are its like for several ranks and for whole recipes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import random
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from danlu.train.validation import Validation
 from tests.proofs import tracing
 from tests.train import material
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS, BATCH_ROWS, MICRO_BATCH_ROWS, NUM_ROWS = 12, 4, 2, 16  # three epochs of four steps
 PHASES = ("starting", "forward and backward", "update", "evaluate", "save", "ending")
 CHOSEN = ((0, 0), (0, 1), (3, 1), (4, 0), (7, 1), (11, 1))
@@ -251,6 +254,22 @@ def concatenated(log: Path) -> list[list[int]]:
         else:
             steps.append(record["rows"])
     return steps
+
+
+def show_kills(fell: Mapping[str, int]) -> int:
+    """Print where the kills fell; returns their number."""
+    for place, count in sorted(fell.items()):
+        print(f"{count:5} {place:36} {'#' * min(count, 60)}")
+    return sum(fell.values())
+
+
+def run_apart(module: str, folder: Path, *counts: int) -> dict[str, Any]:
+    """A campaign in a process of its own: what it found, and what it `said` on stderr."""
+    command = [sys.executable, "-m", module, str(folder), *map(str, counts)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {**json.loads((folder / "result.json").read_text()), "said": done.stderr}
 
 
 def main(folder: Path, random_count: int, resumes: int) -> None:

@@ -142,12 +142,22 @@ SCENARIOS: list[tuple[str, int, Scenario]] = [
 ]
 
 
-def play(folder: Path, name: str, size: int, scenario: Scenario) -> list[Any] | str:
-    """What the ranks of one scenario returned, in their order; a sentence where they failed or hung."""
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    children = []
+        return int(probe.getsockname()[1])
+
+
+def become(rank: int, size: int, port: int) -> None:
+    """What torchrun tells a process of a launch on one machine."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def play(folder: Path, name: str, size: int, scenario: Scenario) -> list[Any] | str:
+    """What the ranks of one scenario returned, in their order; a sentence where they failed or hung."""
+    port, children = free_port(), []
     for rank in range(size):
         pid = os.fork()
         if pid == 0:
@@ -163,8 +173,7 @@ def _be_rank(folder: Path, name: str, scenario: Scenario, rank: int, size: int, 
     """What a forked rank does; never returns."""
     try:
         torch.set_num_threads(1)
-        os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        become(rank, size, port)
         with joined(discover("cpu", "float32")) as world:
             assert (world.rank, world.size) == (rank, size)
             found = scenario(folder, world)

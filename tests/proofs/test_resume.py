@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,10 +21,10 @@ from danlu.base import console
 from danlu.train import checkpoint
 from danlu.train.interrupts import Interrupted
 from danlu.train.settings import CheckpointSettings
-from tests.proofs.campaign import STEPS, Campaign, concatenated, final_state
+from tests.proofs.campaign import STEPS, Campaign, concatenated, final_state, run_apart, show_kills
 from tests.proofs.mutant import Mutant
 
-ROOT = Path(__file__).resolve().parents[2]
+CAMPAIGN = "tests.proofs.campaign"
 RANDOM_KILLS, RESUMED_SAVES = 14, 8
 
 MUTANTS = {
@@ -58,17 +57,9 @@ MUTANTS = {
 }
 
 
-def run_campaign(folder: Path, random_kills: int, resumed_saves: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.proofs.campaign", str(folder), str(random_kills), str(resumed_saves)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "result.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory) -> dict[str, Any]:
-    return run_campaign(tmp_path_factory.mktemp("campaign"), RANDOM_KILLS, RESUMED_SAVES)
+    return run_apart(CAMPAIGN, tmp_path_factory.mktemp("campaign"), RANDOM_KILLS, RESUMED_SAVES)
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +83,7 @@ def check_bits(result: dict[str, Any]) -> int:
     fell["forward and backward"] += len(result["chosen"])
     for operation in save["operations"] if save is not None else ():
         fell[f"save: before {operation['call']}"] += 1
-    for place, count in sorted(fell.items()):
-        print(f"{count:5} {place:28} {'#' * min(count, 60)}")
-    return sum(fell.values())
+    return show_kills(fell)
 
 
 def test_RT1_killed_anywhere_a_run_ends_with_the_same_bits(campaign):
@@ -103,7 +92,29 @@ def test_RT1_killed_anywhere_a_run_ends_with_the_same_bits(campaign):
 
 @pytest.mark.slow
 def test_RT1_two_hundred_kills(tmp_path):
-    assert check_bits(run_campaign(tmp_path, 110, 10_000)) >= 200
+    assert check_bits(run_apart(CAMPAIGN, tmp_path, 110, 10_000)) >= 200
+
+
+def test_RT1_a_kill_after_the_last_save_leaves_no_checkpoint_too_many(tmp_path, monkeypatch):
+    """The last save has happened, what it makes superfluous still lies there, and no other save is to come."""
+    campaign, prune = Campaign(tmp_path), checkpoint.prune
+
+    def killed(folder: Path, keep: int, best_step: int | None) -> None:
+        if checkpoint.steps_on_disk(folder)[:1] == [STEPS]:
+            raise SystemExit("killed")
+        prune(folder, keep, best_step)
+
+    for out in ("whole", "killed"):
+        (tmp_path / out).mkdir()
+    campaign.attempt(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "prune", killed)
+        with pytest.raises(SystemExit):
+            campaign.attempt(tmp_path / "killed")
+    wanted = checkpoint.steps_on_disk(tmp_path / "whole" / "checkpoints")
+    assert checkpoint.steps_on_disk(tmp_path / "killed" / "checkpoints") != wanted
+    campaign.attempt(tmp_path / "killed")
+    assert checkpoint.steps_on_disk(tmp_path / "killed" / "checkpoints") == wanted
 
 
 def test_D5_resume_neither_skips_nor_repeats_a_sample(campaign):

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base import console
-from danlu.base.errors import ArtifactError
+from danlu.base.errors import ArtifactError, no_such_folder
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"
@@ -166,6 +166,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def leavings(folder: Path, name: str | None = None) -> list[Path]:
+    """Temporary files that killed writes left: of the file `name` in `folder`, or of any file below it.
+
+    Only for who is alone there: those of a write that is still going on look the same.
+    """
+    return [path for path in folder.glob("**/.*.tmp" if name is None else f".{name}.*.tmp") if path.is_file()]
+
+
 @contextmanager
 def folder_in_place(target: Path) -> Iterator[Path]:
     """Yield a new folder that becomes `target` when the block ends without an error, and vanishes otherwise.
@@ -283,7 +291,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder as a dictionary, or an ArtifactError that says why there is none."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise ArtifactError("there is no such artefact", where=folder, remedy="check the path, or run its stage first")
+        raise no_such_folder(folder)
     if not path.is_file():
         raise ArtifactError(
             "the folder is not a finished artefact", where=folder, found=f"no {MANIFEST}", remedy="run its stage again"
