@@ -72,11 +72,12 @@ def heading(text: str) -> None:
     say(text, style="bold")
 
 
-def warn_once(text: str) -> None:
-    """Print a warning to standard error the first time this text is given, and never again."""
-    if text in _said or _mode["quiet"]:
+def warn_once(text: str, *, about: str | None = None) -> None:
+    """Print a warning to standard error the first time this text, or one `about` the same, is given."""
+    key = text if about is None else about
+    if key in _said or _mode["quiet"]:
         return
-    _said.add(text)
+    _said.add(key)
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 

@@ -6,6 +6,7 @@ says `minutes`, and by `doctor` and `show`. Weights are put back, optimizer and 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from danlu.base import console
 from danlu.base.world import World
 from danlu.model.config import ModelConfig
 from danlu.model.initialise import initialise
@@ -32,6 +34,7 @@ FEWEST_STEPS = 3
 
 def measure(step: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
     """Tokens per second of `step`, which does one and returns its tokens; the first calls are not counted."""
+    warn_where_busy()
     for _ in range(WARM_UP_STEPS):
         step()
     began_at, tokens, steps = clock(), 0, 0
@@ -39,6 +42,17 @@ def measure(step: Callable[[], int], seconds: float, clock: Callable[[], float] 
         tokens += step()
         steps += 1
     return tokens / max(clock() - began_at, 1e-9)
+
+
+def warn_where_busy() -> None:
+    """Say once that others use this machine's cores; nothing where the system does not tell its load."""
+    cores = os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if cores is not None and load > cores:
+        console.warn_once(
+            f"the machine is busy (load {load:.1f} on {cores} cores): measured speeds are lower than on a quiet one",
+            about="load",
+        )
 
 
 def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds: float = MEASURED_SECONDS) -> float:
