@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from danlu.base import console
 from danlu.base.errors import ArtifactError, UserError
 from danlu.cli import app
-from danlu.commands import chat, serve
+from danlu.commands import chat, prove, serve
 from tests import tiny
 
 
@@ -75,6 +75,13 @@ def test_a_model_without_a_tokenizer_cannot_chat(tmp_path):
     (bare / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match="cannot chat"):
         chat.run(bare)
+
+
+@pytest.mark.parametrize("command", [chat.run, serve.run, prove.run])
+def test_a_folder_that_is_not_there_is_called_that(tmp_path, command):
+    (tmp_path / "finetune").mkdir()
+    with pytest.raises(ArtifactError, match=r"no such folder \(did you mean 'finetune'"):
+        command(tmp_path / "fintune", **({"port": 0} if command is serve.run else {}))
 
 
 def test_serve_says_where_it_is(monkeypatch, capsys, folder):

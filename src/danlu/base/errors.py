@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 
@@ -48,6 +50,20 @@ def nearest(name: str, options: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the closest option, or an empty string where none is close."""
     close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def no_such_folder(folder: Path) -> ArtifactError:
+    """The error for a folder that is not there; it names the nearest one that is, where the path goes astray."""
+    astray = next(one for one in (*reversed(folder.parents), folder) if not one.is_dir())
+    names = (
+        [path.name for path in astray.parent.iterdir() if path.is_dir()] if os.access(astray.parent, os.R_OK) else []
+    )
+    return ArtifactError(
+        f"there is no such folder{nearest(astray.name, names)}",
+        where=folder,
+        found=f"{astray} is a file" if astray.is_file() else None,
+        remedy="check the path; danlu list says what there is",
+    )
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from danlu.base.artifact import is_finished, open_artifact
-from danlu.base.errors import ArtifactError, ConfigError, nearest
+from danlu.base.errors import ArtifactError, ConfigError, nearest, no_such_folder
 from danlu.convert.families import family_of
 from danlu.convert.families.family import Family
 from danlu.convert.weights import StoredWeights
@@ -48,6 +48,8 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: str = "float32") -> 
     Raises ArtifactError that names what is missing, damaged, of an unknown architecture, or not computed by danlu.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise no_such_folder(folder)
     if is_finished(folder):
         open_artifact(folder)
     values = _read_config(folder)
