@@ -1,7 +1,11 @@
 """What `danlu look` shows of a training row, with colours and without."""
 
+import json
+
 from rich.text import Text
 
+from danlu.base.artifact import seal
+from danlu.commands import look
 from danlu.commands.look import marked
 from danlu.shards.look import ShownToken
 
@@ -28,3 +32,19 @@ def test_the_loss_mask_is_coloured_where_colours_are_seen():
     green = [shown.plain[span.start : span.end] for span in shown.spans if span.style == "green"]
     assert green == ["yes·<|end|>", "no"]
     assert "⟦" not in shown.plain
+
+
+def test_rejections_are_shown_in_turn_from_every_reason_with_their_numbers(tmp_path, capsys):
+    reasons = ["duplicate"] * 5 + ["too_short"] * 2 + ["not_utf8"]
+    records = [{"id": f"{n}", "source": f"s{n}", "reason": reason, "excerpt": "x"} for n, reason in enumerate(reasons)]
+    (tmp_path / "rejected.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    seal(tmp_path, kind="corpus", stage="prepare", version=1, config={}, parents={}, metrics={}, seconds=0.0)
+
+    def shown(**options):
+        look.run(tmp_path, what="rejected", **options)
+        lines = capsys.readouterr().out.splitlines()
+        return lines[0], [line.split()[1] for line in lines if "  s" in line]
+
+    assert shown(count=5) == ("5 duplicate, 2 too_short, 1 not_utf8", ["s0", "s5", "s7", "s1", "s6"])
+    assert shown(count=3, start=5)[1] == ["s2", "s3", "s4"]
+    assert shown(count=9, reason="too_short")[1] == ["s5", "s6"]

@@ -7,6 +7,7 @@ Changes nothing.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,20 @@ def _lines(path: Path, start: int, count: int, keep: Callable[[dict[str, Any]], 
         yield from itertools.islice(filter(keep, map(orjson.loads, file)), start, start + count)
 
 
+def _of_every_reason(path: Path, start: int, count: int) -> Iterator[dict[str, Any]]:
+    """Say how many rejections each reason has, and give some of each in turn, of the most frequent first."""
+    numbers: Counter[str] = Counter()
+    first: dict[str, list[dict[str, Any]]] = {}
+    with path.open("rb") as file:
+        for record in map(orjson.loads, file):
+            numbers[record["reason"]] += 1
+            if numbers[record["reason"]] <= start + count:
+                first.setdefault(record["reason"], []).append(record)
+    console.say(", ".join(f"{number:,} {reason}" for reason, number in numbers.most_common()), style="dim")
+    turns = itertools.zip_longest(*(first[reason] for reason, _ in numbers.most_common()))
+    return itertools.islice((record for turn in turns for record in turn if record is not None), start, start + count)
+
+
 def _corpus(opened: Artifact, what: str, count: int, start: int, reason: str) -> None:
     parts = {
         "documents": "train.jsonl",
@@ -62,7 +77,12 @@ def _corpus(opened: Artifact, what: str, count: int, start: int, reason: str) ->
         "rejected": "rejected.jsonl",
     }
     name = _part("rejected" if reason and not what else what, parts)
-    for record in _lines(opened.path(name), start, count, lambda record: not reason or record.get("reason") == reason):
+    path, is_mixed = opened.path(name), name == parts["rejected"] and not reason
+    for record in (
+        _of_every_reason(path, start, count)
+        if is_mixed
+        else _lines(path, start, count, lambda record: not reason or record.get("reason") == reason)
+    ):
         if "reason" in record:
             console.say_markup(f"[red]{escape(record['reason'])}[/red]  [dim]{escape(record['source'])}[/dim]")
             console.say(f"  {record['excerpt']!r}")
