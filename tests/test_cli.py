@@ -11,6 +11,7 @@ import pytest
 from danlu import cli
 from danlu.base.errors import ConfigError
 from danlu.stages import STAGES
+from danlu.train.interrupts import Interrupted
 
 ROOT = Path(__file__).parent.parent
 VERBS = ["new", "show", "run", "list", "inspect", "look", "chat", "serve", "doctor", "prove", "demo", *STAGES]
@@ -116,6 +117,25 @@ def test_the_demo_is_handed_every_sentence(monkeypatch):
     for words in (["demo"], ["demo", "--sentence", "one", "--sentence", "二"]):
         assert CliRunner().invoke(cli.app, words).exit_code == 0
     assert handed == [[], ["one", "二"]]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (ConfigError("it is wrong"), 2, "error: it is wrong"),
+        (Interrupted("stopped: it is saved"), 130, "stopped: it is saved"),
+        (KeyboardInterrupt(), 130, "\nstopped; what was finished is kept"),
+    ],
+)
+def test_whoever_stops_a_run_has_made_no_error(monkeypatch, capsys, raised, code, said):
+    def stop():
+        raise raised
+
+    monkeypatch.setattr(cli, "app", stop)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_new_then_run_then_look_then_inspect_then_list(tmp_path):

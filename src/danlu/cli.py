@@ -276,10 +276,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        if console.is_json():
-            console.emit("error", kind=type(error).__name__, text=str(error))
-        console.complain(f"error: {error}")
-        sys.exit(getattr(error, "exit_code", 2))
+        stopped = error.exit_code == INTERRUPTED  # somebody wished it so: no error
+        console.emit("stopped" if stopped else "error", kind=type(error).__name__, text=str(error))
+        console.complain(str(error) if stopped else f"error: {error}")
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         console.complain("\nstopped; what was finished is kept: the same command goes on from there")
         sys.exit(INTERRUPTED)

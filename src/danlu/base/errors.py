@@ -18,6 +18,8 @@ from types import ModuleType
 class UserError(Exception):
     """A problem that its reader can mend: what failed, where, what was found, what to do."""
 
+    exit_code = 2
+
     def __init__(self, what: str, *, where: object = None, found: object = None, remedy: str | None = None):
         self.what, self.where, self.found, self.remedy = what, where, found, remedy
         lines = [what]
