@@ -153,7 +153,9 @@ def test_new_then_run_then_look_then_inspect_then_list(tmp_path):
     assert "row 0" in rows.stdout, rows.stdout + rows.stderr
     inspected = danlu("inspect", "runs/mine/tokenizer", cwd=tmp_path)
     assert "every SHA-256 agrees" in inspected.stdout, inspected.stdout + inspected.stderr
-    manifest = json.loads(danlu("inspect", "runs/mine/tokenizer", "--json", cwd=tmp_path).stdout)
+    line, *more = danlu("inspect", "runs/mine/tokenizer", "--json", cwd=tmp_path).stdout.splitlines()
+    assert more == [], "JSON Lines: one object a line"
+    manifest = json.loads(line)
     assert manifest["kind"] == "tokenizer"
     listed = danlu("list", cwd=tmp_path)
     assert "mine/shard" in listed.stdout, listed.stdout + listed.stderr

@@ -4,6 +4,7 @@ import json
 
 from rich.text import Text
 
+from danlu.base import console
 from danlu.base.artifact import seal
 from danlu.commands import look
 from danlu.commands.look import marked
@@ -48,3 +49,10 @@ def test_rejections_are_shown_in_turn_from_every_reason_with_their_numbers(tmp_p
     assert shown(count=5) == ("5 duplicate, 2 too_short, 1 not_utf8", ["s0", "s5", "s7", "s1", "s6"])
     assert shown(count=3, start=5)[1] == ["s2", "s3", "s4"]
     assert shown(count=9, reason="too_short")[1] == ["s5", "s6"]
+
+
+def test_scripts_get_what_a_person_sees_as_objects(capsys):
+    console.set_mode(json_lines=True)
+    console.say_markup("[red]too_short[/red]  a.txt")
+    console.set_mode()
+    assert json.loads(capsys.readouterr().out) == {"event": "log", "text": "too_short  a.txt"}

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 SILENT_SECONDS = 2.0
 """Work that is over by then is not worth a line."""
@@ -40,7 +41,7 @@ def is_json() -> bool:
 
 def has_colour() -> bool:
     """False where colours are lost (a pipe, a file, NO_COLOR), so that what they tell must be told otherwise."""
-    return _terminal.is_terminal and not _terminal.no_color
+    return _terminal.is_terminal and not _terminal.no_color and not _mode["json"]
 
 
 def emit(event: str, **values: Any) -> None:
@@ -61,7 +62,9 @@ def say(text: str = "", *, style: str = "") -> None:
 
 def say_markup(markup: str) -> None:
     """Print a line that holds rich markup; the caller has escaped what came from data."""
-    if not _mode["quiet"] and not _mode["json"]:
+    if _mode["json"]:
+        say(Text.from_markup(markup).plain)
+    elif not _mode["quiet"]:
         _terminal.print(markup, soft_wrap=True)
 
 

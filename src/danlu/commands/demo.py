@@ -90,7 +90,8 @@ def _train(recipe: Path, values: Sequence[str], runs: Path, training: Step, *, k
 
     With `again` the first child begins from nothing; the second goes on from what the first one saved.
     """
-    words = [sys.executable, "-m", "danlu", "run", str(recipe), *values, "--runs", str(runs), "--until", training.name]
+    words = [sys.executable, "-m", "danlu", *(["--json"] if console.is_json() else []), "run", str(recipe), *values]
+    words += ["--runs", str(runs), "--until", training.name]
     child = subprocess.Popen([*words, *(["--from", training.name, "--again"] if again else [])])
     try:
         if kill and _wait_for_half(child, training.folder):

@@ -1,6 +1,7 @@
 """`danlu inspect`: what an artefact is, from what it was made, how good it is, and whether it is intact.
 
-In: a folder. Out: lines for a person, or the manifest as JSON; exit 2 where the artefact is damaged. Called by `cli`.
+In: a folder. Out: lines for a person, or the manifest as one line of JSON; exit 2 where the artefact is damaged.
+Called by `cli`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def run(folder: Path, *, as_json: bool = False) -> None:
     """Print the manifest, re-read every file, and walk back through the parents that still lie on disk."""
     manifest = artifact.read_manifest(folder)
     if as_json:
-        console.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        console.write(json.dumps(manifest, ensure_ascii=False) + "\n")
         return
     damage = artifact.check_files(folder, manifest)
     total = sum(facts["bytes"] for facts in manifest["files"].values())
