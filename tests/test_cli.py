@@ -10,6 +10,8 @@ import pytest
 
 from danlu import cli
 from danlu.base.errors import ConfigError
+from danlu.commands import new
+from danlu.recipe import Recipe
 from danlu.stages import STAGES
 from danlu.train.interrupts import Interrupted
 
@@ -164,6 +166,22 @@ def test_new_then_run_then_look_then_inspect_then_list(tmp_path):
     broken = danlu("inspect", "runs/mine/tokenizer", cwd=tmp_path)
     assert broken.returncode == 2
     assert "tokenizer.json has" in broken.stderr
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/tmp/x", "..", ".", "-x", "a b"])
+def test_new_refuses_what_is_no_plain_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no path"):
+        new.run(Path(name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_starter_recipe_is_as_long_as_its_text_allows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new.run(Path("mine"))
+    config = Recipe.load("mine/recipe.yaml").plan()[3].config
+    assert config.epochs == 8, "a minute would be hundreds of epochs of so small a text"
+    assert config.minutes is None
 
 
 def test_a_stage_alone_takes_folders(tmp_path):

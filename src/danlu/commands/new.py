@@ -6,15 +6,15 @@ Overwrites nothing.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from danlu.base import console
 from danlu.base.errors import ConfigError
+from danlu.recipe import NAME
 
 RECIPE = """\
 # {name}: from your own text to a served model. Put your files into text/ (txt, jsonl, parquet, also .gz and .zst).
-# `danlu show {page}` explains every number; every value can also be given on the command line: pretrain.minutes=60
+# `danlu show {page}` explains every number; every value can also be given on the command line: pretrain.epochs=4
 name: {name}
 seed: 0
 
@@ -33,7 +33,9 @@ shard:
 
 pretrain:
   size: tiny                  # the one dial: tiny, small, base, 1b, 3b, 7b
-  minutes: 1
+  epochs: 8                   # this text, eight times: to see the whole way. It is far too short to learn a language
+                              # from; a few megabytes are not: then write minutes: 60 here and leave out the next line
+  batch_rows: 2               # so few rows make a step otherwise that there would be none to see
 
 evaluate: {{}}
 
@@ -84,10 +86,14 @@ The book lies in my drawer now. I count the boats as she did, and on some days I
 
 def run(folder: Path) -> None:
     """Write the starter files and say what to do next."""
+    if not NAME.fullmatch(str(folder)):
+        raise ConfigError(
+            "a name has letters, digits, '-', '_' and '.'; it is the name of a new folder here, and no path",
+            found=folder,
+            remedy="go to where the folder is to lie, and give its name alone",
+        )
     if folder.exists():
         raise ConfigError("this name is taken", where=folder, remedy="choose another name, or remove the folder")
-    if not re.fullmatch(r"[\w][\w.-]{0,63}", folder.name):
-        raise ConfigError("a name has letters, digits, '-', '_' and '.'", found=folder.name)
     (folder / "text").mkdir(parents=True)
     for name, text in TEXTS.items():
         (folder / "text" / name).write_text(text, encoding="utf-8")
