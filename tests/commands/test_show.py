@@ -32,7 +32,7 @@ PAGE = {
     "pretrain": {"model": SHAPE, "tokens": 3000, "batch_rows": 4, **QUICK},
     "finetune": {"questions": 1, **QUICK},
 }
-TOKENS, MEMORY, MINUTES = "tokens", "memory", "minutes here"
+TOKENS, MEMORY, MINUTES = "tokens", "model memory", "minutes here"
 SPEED = 1000.0
 
 

@@ -49,8 +49,9 @@ def say_plan(read: Recipe, runs: Path) -> None:
         return
     numbers = [_numbers(step, by_name) for step in training]
     console.say()
-    columns = ["training", "parameters", "tokens", "FLOPs", "memory", "disk", "minutes here"]
+    columns = ["training", "parameters", "tokens", "FLOPs", "model memory", "disk", "minutes here"]
     console.table(columns, numbers)
+    console.say("  model memory: weights, optimizer states, activations; Python and torch take some more", style="dim")
     unknown = [step.name for step, row in zip(training, numbers, strict=True) if UNKNOWN in row]
     if unknown:
         console.say(f"  {', '.join(unknown)}: epochs become tokens and minutes once the shards are there", style="dim")
