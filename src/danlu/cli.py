@@ -203,7 +203,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, max=32768)] = 256,
     seed: Annotated[int | None, typer.Option(help="with a temperature: draws the same answers each time")] = None,
 ) -> None:
-    """Talk to a model in the terminal."""
+    """Talk to a model in the terminal or from a pipe: each line is a message; a \\ at its end joins the next line."""
     from danlu.commands.chat import run
 
     run(artifact, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)

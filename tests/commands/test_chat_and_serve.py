@@ -84,6 +84,11 @@ def test_a_folder_that_is_not_there_is_called_that(tmp_path, command):
         command(tmp_path / "fintune", **({"port": 0} if command is serve.run else {}))
 
 
+def test_a_backslash_at_the_end_of_a_line_goes_on_in_the_next(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\\\ntwo\\\n\nthree\nlast\\"))
+    assert list(chat._lines("")) == ["one\ntwo", "three", "last\\"]
+
+
 def test_serve_says_where_it_is(monkeypatch, capsys, folder):
     listened = []
 

@@ -1,6 +1,7 @@
 """`danlu chat`: talk to a model in the terminal.
 
-In: a model folder; lines from the keyboard or a pipe. Out: the replies, as they are generated. Called by `cli`.
+In: a model folder; lines from the keyboard or a pipe, each a message; a backslash at the end of a line joins the next
+to it. Out: the replies, as they are generated. Called by `cli`.
 `/reset` forgets the conversation, `/quit` or the end of the input ends it, Ctrl-C stops a reply. The oldest turns
 leave the conversation, announced, when it outgrows the model's context.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from danlu.tokenizer.chat import ChatTemplate
 
 PROMPT = "› "
-HELP = "/reset forgets the conversation, /quit ends it, Ctrl-C stops a reply"
+HELP = "/reset forgets the conversation, /quit ends it, Ctrl-C stops a reply; \\ at the end of a line: it goes on"
 
 
 def run(
@@ -48,7 +49,7 @@ def run(
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         console.say(f"{folder.resolve().name}: {HELP}", style="dim")
-    for line in _lines(PROMPT if is_terminal else ""):
+    for line in _lines(PROMPT if is_terminal and not console.is_json() else ""):
         if line == "/quit":
             return
         if line == "/reset":
@@ -61,10 +62,13 @@ def run(
 
 
 def _lines(prompt: str) -> Iterator[str]:
-    """Lines that say something, to the end of the input."""
+    """Messages that say something, to the end of the input; `\\` at the end of a line joins the next to it."""
     while True:
         console.write(prompt)
         line = sys.stdin.readline()
+        while line.endswith("\\\n"):
+            console.write(" " * len(prompt))
+            line = line[:-2] + "\n" + sys.stdin.readline()
         if not line:
             return
         if line.strip():
