@@ -166,6 +166,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def leavings(folder: Path, name: str | None = None) -> list[Path]:
+    """Temporary files that killed writes left: of the file `name` in `folder`, or of any file below it.
+
+    Only for who is alone there: those of a write that is still going on look the same.
+    """
+    return [path for path in folder.glob("**/.*.tmp" if name is None else f".{name}.*.tmp") if path.is_file()]
+
+
 @contextmanager
 def folder_in_place(target: Path) -> Iterator[Path]:
     """Yield a new folder that becomes `target` when the block ends without an error, and vanishes otherwise.

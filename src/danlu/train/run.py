@@ -64,6 +64,8 @@ def carry_through(run: Run) -> Outcome:
     """Go on from the newest valid checkpoint, or from the start, to the end of the plan."""
     world, folder = run.learner.world, run.out / "checkpoints"
     progress = resume(run.learner, run.plan, folder)
+    if world.is_first:  # a run that was killed between its last save and this has no other save to come
+        checkpoint.prune(folder, run.checkpoints.keep, progress.best_step)
     meter = Speedometer(flops_per_token(run), run.peak_flops)
     stopped_early = False
     if not world.is_first:
