@@ -49,6 +49,9 @@ def test_rejections_are_shown_in_turn_from_every_reason_with_their_numbers(tmp_p
     assert shown(count=5) == ("5 duplicate, 2 too_short, 1 not_utf8", ["s0", "s5", "s7", "s1", "s6"])
     assert shown(count=3, start=5)[1] == ["s2", "s3", "s4"]
     assert shown(count=9, reason="too_short")[1] == ["s5", "s6"]
+    (tmp_path / "rejected.jsonl").write_text("")
+    seal(tmp_path, kind="corpus", stage="prepare", version=1, config={}, parents={}, metrics={}, seconds=0.0)
+    assert shown() == ("nothing was rejected", [])
 
 
 def test_scripts_get_what_a_person_sees_as_objects(capsys):

@@ -61,7 +61,8 @@ def _of_every_reason(path: Path, start: int, count: int) -> Iterator[dict[str, A
             numbers[record["reason"]] += 1
             if numbers[record["reason"]] <= start + count:
                 first.setdefault(record["reason"], []).append(record)
-    console.say(", ".join(f"{number:,} {reason}" for reason, number in numbers.most_common()), style="dim")
+    counted = ", ".join(f"{number:,} {reason}" for reason, number in numbers.most_common())
+    console.say(counted if numbers else "nothing was rejected", style="dim")
     turns = itertools.zip_longest(*(first[reason] for reason, _ in numbers.most_common()))
     return itertools.islice((record for turn in turns for record in turn if record is not None), start, start + count)
 
