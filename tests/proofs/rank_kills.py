@@ -26,7 +26,7 @@ from danlu import running
 from danlu.base import console
 from danlu.base.artifact import open_artifact
 from danlu.base.world import World
-from danlu.parallel.collectives import joined  # noqa: F401  (paid once, not per fork)
+from danlu.parallel import launch
 from danlu.recipe import Recipe
 from danlu.train import run as run_module
 from danlu.train.loop import Progress, train
@@ -60,8 +60,8 @@ PAGE: dict[str, Any] = {
     },
 }
 VICTIMS = ((0,), (1,), (0, 1))
-PATIENCE_SECONDS = 60.0
-"""For a rank whose peer has died; a launcher ends it sooner."""
+PATIENCE_SECONDS = 300.0
+"""For two ranks to come through, and for one whose peer has died to end; a launcher ends it sooner."""
 RENDEZVOUS_SECONDS = 1.0
 """The same while the ranks have not met: one that is late is waited for, so the launcher must end the other."""
 
@@ -89,6 +89,7 @@ class Launch:
     def be(self, rank: int) -> None:
         """What one rank does: the recipe, as the command would."""
         become(rank, RANKS, self.port)
+        launch.LEAVE_SECONDS = RENDEZVOUS_SECONDS  # at the end the first waits for the other, which may be dead
         if rank == 0:
             _tell(self.marks)
         running.run(Recipe.from_dict(PAGE), runs=self.runs, world=World(rank=rank, size=RANKS))
@@ -153,7 +154,8 @@ class Campaign:
     """The warm process: what comes before the training is made once and copied into every folder."""
 
     def __init__(self, folder: Path):
-        self.folder, self.marks = folder, Marks()
+        self.folder, self.marks, self.random = folder, Marks(), random.Random(1)
+        self.seconds_a_step, self.calls = 0.0, 0
         self.kills: Counter[str] = Counter()
         self.alone: list[str] = []
 
@@ -176,62 +178,64 @@ class Campaign:
 
     def finish(self, name: str) -> dict[str, Any]:
         """Launch undisturbed; what the training ended with."""
-        launch = Launch(self.runs(name), self.marks)
+        ranks = Launch(self.runs(name), self.marks)
         for rank in range(RANKS):
-            launch.start(rank)
-        launch.wait(PATIENCE_SECONDS)
-        launch.kill(tuple(range(RANKS)))
-        launch.wait(PATIENCE_SECONDS)
-        return {"exit": [launch.codes[rank] for rank in range(RANKS)], **holdings(launch.runs)}
+            ranks.start(rank)
+        ranks.wait(PATIENCE_SECONDS)
+        ranks.kill(tuple(range(RANKS)))
+        ranks.wait(PATIENCE_SECONDS)
+        return {"exit": [ranks.codes[rank] for rank in range(RANKS)], **holdings(ranks.runs)}
 
-    def kill_at_time(self, name: str, seconds: float, random_: random.Random) -> bool:
-        """Kill one rank or both at a random time after a random step has begun; False where they had ended."""
-        launch = Launch(self.runs(name), self.marks)
-        for rank in range(RANKS):
-            launch.start(rank)
-        step, victims = random_.randrange(-1, STEPS), random_.choice(VICTIMS)
-        launch.wait(PATIENCE_SECONDS, until=lambda: self.marks.get()[0] >= step)
-        time.sleep(random_.uniform(0, 1.5 * seconds / STEPS))
-        launch.look()
-        victims = tuple(rank for rank in victims if rank not in launch.codes)
-        launch.kill(victims)
-        return self._note(launch, victims, "both" if len(victims) == 2 else "one")
+    def measure(self) -> dict[str, Any]:
+        """Launch twice undisturbed, the second time traced; what the first ended with."""
+        started_at = time.monotonic()
+        reference = self.finish("reference")
+        self.seconds_a_step = (time.monotonic() - started_at) / STEPS
+        if tracing.available():
+            ranks = Launch(self.runs("counted"), self.marks)
+            ranks.start(1)
+            self.calls = tracing.count_calls(lambda: ranks.be(0), tracing.CHANGES)
+            ranks.wait(PATIENCE_SECONDS)
+        return reference
 
-    def kill_at_operation(self, name: str, random_: random.Random, reach: int) -> bool:
-        """Kill the first rank on entry to one of the next `reach` operations that change a file."""
-        launch = Launch(self.runs(name), self.marks)
-        launch.start(1)
-        call = tracing.kill_at(lambda: launch.be(0), random_.randint(1, reach), tracing.CHANGES)
-        return self._note(launch, () if call is None else (0,), f"before {call}")
-
-    def _note(self, launch: Launch, victims: tuple[int, ...], how: str) -> bool:
-        phase = self.marks.get()[1]
-        became = launch.mourn()
-        if victims:
-            self.kills[f"{phase}: {how}"] += 1
-            self.alone += [became] if len(victims) == 1 else []
-        return bool(victims)
-
-    def times(self, count: int, seconds: float, random_: random.Random) -> list[dict[str, Any]]:
-        """`count` kills at random times; each folder is killed until a launch comes through."""
+    def killed(self, count: int, kind: str, kill: Callable[[str], bool]) -> list[dict[str, Any]]:
+        """`count` kills; each folder is launched and killed until a launch comes through, then another is begun."""
         ends, done = [], 0
         while done < count:
-            name, was_killed = f"times-{len(ends)}", True
+            name, was_killed = f"{kind}-{len(ends)}", True
             while was_killed and done < count:
-                was_killed = self.kill_at_time(name, seconds, random_)
+                was_killed = kill(name)
                 done += was_killed
             ends.append(self.finish(name))
         return ends
 
-    def operations(self, count: int, random_: random.Random) -> list[dict[str, Any]]:
-        """`count` kills at file operations, all in one folder."""
-        launch = Launch(self.runs("counted"), self.marks)
-        launch.start(1)
-        reach = tracing.count_calls(lambda: launch.be(0), tracing.CHANGES)
-        launch.wait(PATIENCE_SECONDS)
-        for _ in range(count):
-            self.kill_at_operation("operations", random_, reach)
-        return [self.finish("operations")]
+    def at_time(self, name: str) -> bool:
+        """Kill one rank or both at a random time after a random step has begun; False where they had ended."""
+        ranks = Launch(self.runs(name), self.marks)
+        for rank in range(RANKS):
+            ranks.start(rank)
+        step, victims = self.random.randrange(-1, STEPS), self.random.choice(VICTIMS)
+        ranks.wait(PATIENCE_SECONDS, until=lambda: self.marks.get()[0] >= step)
+        time.sleep(self.random.uniform(0, 1.5 * self.seconds_a_step))
+        ranks.look()
+        victims = tuple(rank for rank in victims if rank not in ranks.codes)
+        ranks.kill(victims)
+        return self._note(ranks, victims, "both" if len(victims) == RANKS else "one")
+
+    def at_operation(self, name: str) -> bool:
+        """Kill the first rank on entry to an operation that changes a file; False where it had ended."""
+        ranks = Launch(self.runs(name), self.marks)
+        ranks.start(1)
+        call = tracing.kill_at(lambda: ranks.be(0), self.random.randint(1, self.calls), tracing.CHANGES)
+        return self._note(ranks, () if call is None else (0,), f"before {call}")
+
+    def _note(self, ranks: Launch, victims: tuple[int, ...], how: str) -> bool:
+        phase = self.marks.get()[1]
+        became = ranks.mourn()
+        if victims:
+            self.kills[f"{phase}: {how}"] += 1
+            self.alone += [became] if len(victims) < RANKS else []
+        return bool(victims)
 
 
 def holdings(runs: Path) -> dict[str, Any]:
@@ -250,12 +254,10 @@ def main(folder: Path, times: int, operations: int) -> None:
     torch.set_num_threads(1)
     campaign = Campaign(folder)
     campaign.prepare()
-    started_at = time.monotonic()
-    reference = campaign.finish("reference")
-    seconds = time.monotonic() - started_at
-    ends = campaign.times(times, seconds, random.Random(times))
+    reference = campaign.measure()
+    ends = campaign.killed(times, "times", campaign.at_time)
     if tracing.available():
-        ends += campaign.operations(operations, random.Random(operations))
+        ends += campaign.killed(operations, "operations", campaign.at_operation)
     result = {"reference": reference, "ends": ends, "kills": dict(campaign.kills), "alone": campaign.alone}
     (folder / "result.json").write_text(json.dumps(result))
 

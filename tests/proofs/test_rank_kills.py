@@ -16,7 +16,7 @@ from tests.proofs.rank_kills import STEPS
 
 CAMPAIGN = "tests.proofs.rank_kills"
 KILLS, OPERATION_KILLS = 5, 2
-MANY_KILLS, MANY_OPERATION_KILLS = 60, 40
+MANY_KILLS, MANY_OPERATION_KILLS = 80, 40
 
 MUTANTS = {
     "RT1": Mutant(
