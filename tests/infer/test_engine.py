@@ -193,17 +193,17 @@ def test_the_log_says_how_many_were_decoded_together(model):
 
 def test_a_row_that_is_not_finite_ends_alone(model, monkeypatch):
     sampling = Sampling(temperature=0, max_tokens=6)
-    plain, head = [reference(model, prompt, sampling) for prompt in prompts()[:3]], type(model).head
+    plain, head = [reference(model, prompt, sampling) for prompt in prompts()[:3]], model.head
     tested = engine(model)
     tested.scheduler.step_tokens = 64
 
-    def spoiled(self, hidden):
-        logits = head(self, hidden).clone()
+    def spoiled(hidden):
+        logits = head(hidden).clone()
         if len(logits) == 3:
             logits[1, 0] = float("nan")
         return logits
 
-    monkeypatch.setattr(type(model), "head", spoiled)
+    monkeypatch.setattr(type(model), "head", property(lambda self: spoiled))
     ids = [tested.submit(Request((*prompt, *prompt), sampling)) for prompt in prompts()[1:4]]
     reasons = {id: [event.finish_reason for event in tested.stream(id)][-1] for id in ids}
     assert Counter(reasons.values()) == {"length": 2, "error": 1}

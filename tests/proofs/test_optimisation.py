@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from danlu.base.world import World
+from danlu.model.parts import Head
 from danlu.shards.files import Encoded, RowSet, RowSetWriter
 from danlu.train import schedules
 from danlu.train.loop import Progress, train, update
@@ -276,7 +277,7 @@ def test_D4_hand_computed_loss_of_four_tokens(tmp_path):
     batch = to_tensors(RowSet.open(tmp_path / "rows").batch(np.array([0])), "cpu")
     # The "model" gives each token the probabilities 1/2, 1/4, 1/4, rotated so that the token after id n is n + 1.
     table = torch.tensor([[0.25, 0.5, 0.25], [0.25, 0.25, 0.5], [0.5, 0.25, 0.25]]).log()
-    loss = next_token(table[batch.ids.clamp(max=2)], lambda hidden: hidden, batch)
+    loss = next_token(table[batch.ids.clamp(max=2)], Head(torch.eye(table.shape[-1])), batch)
     assert loss.count == 3
     assert float(loss.sum) == pytest.approx(3 * math.log(2))
 

@@ -7,15 +7,22 @@ Weights are left unset here; `initialise` writes every one of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from danlu.model.config import ModelConfig
 
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
 
 class Linear(nn.Module):
-    """`x @ weight.T + bias` in the dtype of `x`; weight (out, in), both fp32."""
+    """`x @ weight.T + bias` in the dtype of `x`; weight (out, in), both fp32. `product` computes it."""
+
+    product: Product = staticmethod(F.linear)
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False):
         super().__init__()
@@ -23,7 +30,18 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        return self.product(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
+
+@dataclass(frozen=True)
+class Head:
+    """From hidden states (..., D) to logits (..., V) in their dtype; weight (V, D): a loss may take it apart."""
+
+    weight: Tensor
+    product: Product = F.linear
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return self.product(hidden, self.weight.to(hidden.dtype), None)
 
 
 class RMSNorm(nn.Module):

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from danlu.model.attention import Attention, Sight, look
 from danlu.model.cache import KeyValueCache
 from danlu.model.config import ModelConfig
-from danlu.model.parts import MLP, Linear, RMSNorm, rotary_tables
+from danlu.model.parts import MLP, Head, Linear, Product, RMSNorm, rotary_tables
 
 
 class Block(nn.Module):
@@ -58,6 +58,7 @@ class Transformer(nn.Module):
         self.compute_dtype = torch.float32
         self.attention_backend = "auto"
         self.checkpoint_activations = False
+        self.product: Product = F.linear
         self.embedding = Embedding(config.vocabulary_size, config.width)
         learned = config.position == "learned"
         self.position_embedding = Embedding(config.context_length, config.width) if learned else None
@@ -104,6 +105,14 @@ class Transformer(nn.Module):
                 x = block(x, rotary, sight)
         return self.norm(x)
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., D), in their dtype."""
-        return F.linear(hidden, self.embedding.weight.to(hidden.dtype)) if self.output is None else self.output(hidden)
+    @property
+    def head(self) -> Head:
+        """What turns hidden states into logits: `model.head(hidden)`."""
+        return Head(self.embedding.weight if self.output is None else self.output.weight, self.product)
+
+    def compute_by(self, product: Product) -> None:
+        """Let `product` compute every linear map of the model, the head's too."""
+        self.product = product
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.product = product

@@ -13,6 +13,7 @@ import torch
 
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
+from danlu.kernels.linear import choose_linear, onednn_linear
 from danlu.model.transformer import Transformer
 from danlu.parallel.collectives import broadcast
 
@@ -25,6 +26,8 @@ def place(model: Transformer, world: World, *, compile: str = "off") -> Transfor
     """Move, set the compute dtype, compile each block where `compile` says so, give all ranks the same weights."""
     model.to(world.device)
     model.compute_dtype = getattr(torch, world.dtype)
+    if choose_linear(world.device, model.compute_dtype)[0]:
+        model.compute_by(onednn_linear)
     if choose_compile(compile, model, world)[0]:
         for block in model.blocks:
             block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
