@@ -207,8 +207,8 @@ def test_what_killed_writes_left_is_swept_away_and_not_sealed(tmp_path):
     page, runs = small(tmp_path), tmp_path / "runs"
     made = running.run(page, runs=runs)["tokenizer"]
     (made.folder / artifact.MANIFEST).unlink()
-    for name in ("manifest.json.7-7", "report.json.7-7", "model.safetensors"):
-        (made.folder / f".{name}.tmp").write_text("torn")
+    for name in (".manifest.json.7-7.tmp", ".report.json.7-7.tmp", ".model.safetensors.tmp", ".tmpznjof7"):
+        (made.folder / name).write_text("torn")
     again = running.run(page, runs=runs)["tokenizer"]
     assert again.content == made.content
     assert not list(again.folder.glob(".*"))

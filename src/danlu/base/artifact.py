@@ -39,6 +39,8 @@ BLOCK_BYTES = 1 << 20
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
 UNHASHED_FOLDERS = ("checkpoints", "scratch")
 """Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
+TEMPORARY = ("**/.*.tmp", "**/.tmp??????")
+"""Our temporary files, and those of safetensors, which writes to one of its own before the path that it is given."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def leavings(folder: Path, name: str | None = None) -> list[Path]:
 
     Only for who is alone there: those of a write that is still going on look the same.
     """
-    return [path for path in folder.glob("**/.*.tmp" if name is None else f".{name}.*.tmp") if path.is_file()]
+    patterns = TEMPORARY if name is None else (f".{name}.*.tmp",)
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 @contextmanager
