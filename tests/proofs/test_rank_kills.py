@@ -15,7 +15,7 @@ from tests.proofs.mutant import Mutant
 from tests.proofs.rank_kills import STEPS
 
 CAMPAIGN = "tests.proofs.rank_kills"
-KILLS, OPERATION_KILLS = 5, 2
+KILLS, OPERATION_KILLS = 8, 4
 MANY_KILLS, MANY_OPERATION_KILLS = 80, 40
 
 MUTANTS = {
