@@ -55,7 +55,14 @@ def run(
     fingerprint = read_manifest(folder)["fingerprint"][:16] if is_finished(folder) else "unknown"
     engine = Engine(loaded.model, num_slots=slots, length=room, vocabulary_limit=loaded.tokenizer.size)
     with application(engine, loaded.tokenizer, loaded.template, name=name, keys=keys, fingerprint=fingerprint) as app:
-        _say_where(url_of(listening), name, room, context, f"{world.device}, {dtype}", has_keys=bool(keys))
+        _say_where(
+            url_of(listening),
+            name,
+            room,
+            context,
+            f"{world.device}, {dtype}; {engine.decoder_reason}",
+            has_keys=bool(keys),
+        )
         try:
             run_server(app, listening)
         except KeyboardInterrupt:  # the ordinary way to stop

@@ -21,7 +21,9 @@ from danlu.infer.generate import fresh_seed, require_known, require_room
 from danlu.infer.sampling import Choice, Sampling, choose, describe
 from danlu.infer.scheduler import Scheduler, Sequence, Work
 from danlu.model.cache import KeyValueCache
+from danlu.model.decoder import Decoder, choose_decoder
 from danlu.model.transformer import Transformer
+from danlu.parallel.place import choose_products
 
 STEP_TOKENS = 512
 """Tokens of one step: large enough to keep two cores or a small GPU busy, small enough that decoding is not held up."""
@@ -88,6 +90,8 @@ class Engine:
         self.model, self.length, self.vocabulary_limit = model.eval(), length, vocabulary_limit
         self.num_slots, self.device = num_slots, parameter.device
         self.cache = KeyValueCache(model.config, num_slots, length, dtype=model.compute_dtype, device=self.device)
+        choose_products(model)
+        self.decoder, self.decoder_reason = choose_decoder(model, self.cache)
         self.scheduler = Scheduler(
             num_slots=num_slots, cache_tokens=num_slots * length, step_tokens=max(step_tokens, num_slots)
         )
@@ -175,13 +179,17 @@ class Engine:
 
     def _compute(self, group: list[Work]) -> None:
         """One forward pass over the group; choose a token for each sequence whose pending tokens are all computed."""
-        hidden = self._forward(group)  # (B, T, D)
+        decoder = self.decoder if all(work.num_tokens == 1 for work in group) else None
+        if decoder is not None and not decoder.takes(len(group)):
+            decoder = None
+        hidden = self._forward(group) if decoder is None else self._decode(group, decoder)  # (B, T, D)
         self.scheduler.computed(group)
         ready = [row for row, work in enumerate(group) if work.chooses]
         if not ready:
             return
         last = [group[row].num_tokens - 1 for row in ready]
-        logits = self.model.head(hidden[ready, last])[:, : self.vocabulary_limit].float().cpu()  # (R, V)
+        head = self.model.head if decoder is None else decoder.logits
+        logits = head(hidden[ready, last])[:, : self.vocabulary_limit].float().cpu()  # (R, V)
         sequences = [group[row].sequence for row in ready]
         for sequence, choice in zip(sequences, choose_together(logits, sequences), strict=True):
             self._accept(sequence, choice)
@@ -196,6 +204,13 @@ class Engine:
         slots = torch.tensor([work.sequence.slot for work in group])
         on = self.device
         return self.model(ids.to(on), positions=positions.to(on), cache=self.cache, slots=slots.to(on))
+
+    def _decode(self, group: list[Work], decoder: Decoder) -> Tensor:
+        """The same for one token a row, by the native decoder."""
+        ids = torch.tensor([work.sequence.tokens(work.start, work.stop)[0] for work in group])
+        positions = torch.tensor([work.start for work in group])
+        slots = torch.tensor([work.sequence.slot for work in group])
+        return decoder.hidden(ids, positions, slots).unsqueeze(1)
 
     def _accept(self, sequence: Sequence, choice: Choice | None) -> None:
         """Append the chosen token and post it; end the sequence where it stops, is full, or could not be decided."""

@@ -61,14 +61,19 @@ class RMSNorm(nn.Module):
         return normed.to(x.dtype) * self.weight.to(x.dtype)
 
 
+def rotary_frequencies(head_width: int, theta: float, device: torch.device | str = "cpu") -> Tensor:
+    """Radians per position of each pair of a head: (K / 2,) in fp32."""
+    exponents = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
+    return 1.0 / theta**exponents
+
+
 def rotary_tables(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines of the positions (B, T) in fp32, for `rotate` (https://arxiv.org/abs/2104.09864).
 
     They are computed from the positions on every forward: with no buffer there is none to lose on the meta device, to
     round to bf16 or to outgrow. The order of operations is the ecosystem's, so that an exported model sees our angles.
     """
-    exponents = torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32) / head_width
-    angles = positions.float().unsqueeze(-1) * (1.0 / theta**exponents)  # (B, T, K / 2)
+    angles = positions.float().unsqueeze(-1) * rotary_frequencies(head_width, theta, positions.device)  # (B, T, K / 2)
     cosine, sine = angles.cos(), angles.sin()
     return torch.cat([cosine, cosine], -1).unsqueeze(2), torch.cat([-sine, sine], -1).unsqueeze(2)  # (B, T, 1, K)
 

@@ -26,13 +26,20 @@ def place(model: Transformer, world: World, *, compile: str = "off") -> Transfor
     """Move, set the compute dtype, compile each block where `compile` says so, give all ranks the same weights."""
     model.to(world.device)
     model.compute_dtype = getattr(torch, world.dtype)
-    if choose_linear(world.device, model.compute_dtype)[0]:
-        model.compute_by(onednn_linear)
+    choose_products(model)
     if choose_compile(compile, model, world)[0]:
         for block in model.blocks:
             block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
     broadcast(model, world)
     return model
+
+
+def choose_products(model: Transformer) -> str:
+    """Let the fastest library for the model's device and dtype compute its products; which one, and why."""
+    faster, reason = choose_linear(next(model.parameters()).device.type, model.compute_dtype)
+    if faster:
+        model.compute_by(onednn_linear)
+    return reason
 
 
 def choose_compile(asked: str, model: Transformer, world: World) -> tuple[bool, str]:

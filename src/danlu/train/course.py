@@ -18,7 +18,7 @@ from danlu.base.world import World
 from danlu.model.transformer import Transformer
 from danlu.parallel.allocator import keep_freed_memory
 from danlu.parallel.device import describe, set_threads
-from danlu.parallel.place import choose_compile, choose_linear, place
+from danlu.parallel.place import choose_compile, choose_products, place
 from danlu.shards.files import RowSet
 from danlu.train.journal import METRICS, SAMPLES
 from danlu.train.loop import Learner, Plan
@@ -170,7 +170,7 @@ def _learner(course: Course, world: World) -> Learner:
     threads, threads_reason = set_threads(course.config.parallel.threads)
     compiled, compile_reason = choose_compile(course.config.parallel.compile, course.model, world)
     model = place(course.model, world, compile="on" if compiled else "off")
-    products = choose_linear(world.device, model.compute_dtype)[1]
+    products = choose_products(model)
     memory = keep_freed_memory(world.device)[1]
     model.checkpoint_activations = course.config.parallel.checkpoint_activations
     plural = "" if threads == 1 else "s"
