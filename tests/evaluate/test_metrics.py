@@ -1,14 +1,26 @@
-"""Marks of single answers and means of many: values by hand, in Chinese and English."""
+"""Marks of single answers and means of many: values by hand, in Chinese and English; BLEU and ROUGE as the field's."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.evaluate.metrics import exact_match, mean, normalise, token_f1, tokens
+from danlu.evaluate.metrics import (
+    Overlap,
+    bleu,
+    exact_match,
+    longest_common_subsequence,
+    mean,
+    normalise,
+    rouge_l,
+    rouge_n,
+    rouge_tokens,
+    token_f1,
+    tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +90,86 @@ def test_marks_are_symmetric_bounded_and_agree(one, other):
     assert f1 == token_f1(other, one)
     assert exact_match(one, one) == 1.0
     assert exact_match(one, other) <= f1
+
+
+ENGLISH = ["the cat sat on the mat", "On Monday, Anna found 20 melons at the teahouse.", "It rained."]
+ENGLISH_WANTED = ["the cat is on the mat", "Anna found twenty melons at the teahouse on Monday.", "It rained all day."]
+CHINESE, CHINESE_WANTED = ["安娜在茶馆找到二十个西瓜。"], ["星期一安娜在茶馆找到20个西瓜。"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted", "language"), [(ENGLISH, ENGLISH_WANTED, "en"), (CHINESE, CHINESE_WANTED, "zh")]
+)
+def test_bleu_is_sacrebleus_with_the_languages_tokenizer(answers, wanted, language):
+    import sacrebleu
+
+    found = bleu(answers, wanted, language=language)
+    theirs = sacrebleu.corpus_bleu(answers, [wanted], tokenize={"en": "13a", "zh": "zh"}[language])
+    assert found.score == theirs.score > 10
+    assert found.precisions == tuple(theirs.precisions)
+    assert (found.answer_length, found.reference_length) == (theirs.sys_len, theirs.ref_len)
+    assert f"tok:{'zh' if language == 'zh' else '13a'}" in found.signature
+
+
+def test_chinese_by_the_english_tokenizer_would_be_a_bleu_of_nothing():
+    found = bleu(CHINESE, CHINESE_WANTED, language="en")
+    assert found.answer_length == 1
+    assert found.score == 0.0
+
+
+def test_bleu_by_hand_and_its_penalty_for_short_answers():
+    found = bleu(["the cat sat on the mat today"], ["the cat sat on the mat yesterday evening"], language="en")
+    assert found.precisions == pytest.approx((600 / 7, 500 / 6, 400 / 5, 300 / 4))
+    assert found.brevity_penalty == pytest.approx(math.exp(1 - 8 / 7))
+    assert found.score == pytest.approx(100 * math.exp(1 - 8 / 7) * (6 / 7 * 5 / 6 * 4 / 5 * 3 / 4) ** 0.25)
+
+
+def test_bleu_takes_the_best_of_several_references_and_wants_one_text_for_each_answer():
+    one, other = ["a red apple on the table"], ["the tea house by the river"]
+    assert bleu(one, other, one, language="en").score == pytest.approx(100)
+    with pytest.raises(AssertionError):
+        bleu(one, [*one, *other], language="en")
+
+
+def test_rouge_by_hand_in_both_languages():
+    answer, wanted = "the cat sat on the mat", "the cat is on the mat today"
+    assert rouge_n(answer, wanted, 1) == Overlap(5 / 6, 5 / 7)
+    assert rouge_n(answer, wanted, 2) == Overlap(3 / 5, 3 / 6)
+    assert rouge_l(answer, wanted) == Overlap(5 / 6, 5 / 7)
+    assert rouge_l(answer, wanted).f1 == pytest.approx(10 / 13)
+    assert rouge_tokens("安娜在Mill，找到２０个") == ["安", "娜", "在", "mill", "找", "到", "20", "个"]
+    assert rouge_l("安娜在河边", "安娜在山上的河") == Overlap(4 / 5, 4 / 7)
+    assert rouge_n("", "安", 1) == rouge_n("安", "", 2) == Overlap(0, 0)
+    assert Overlap(0, 0).f1 == 0.0
+
+
+WORDS = st.lists(st.sampled_from(["a", "the", "Cat", "cat", "don't", "3.5", "snake_case", "-", "on"]), max_size=12)
+
+
+@settings(deadline=None)  # the first case imports the library
+@given(WORDS.map(" ".join), WORDS.map(" ".join))
+def test_rouge_equals_rouge_score_on_english(one, other):
+    rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is an extra of development")
+    theirs = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"]).score(other, one)
+    ours = {"rouge1": rouge_n(one, other, 1), "rouge2": rouge_n(one, other, 2), "rougeL": rouge_l(one, other)}
+    for name, found in ours.items():
+        wanted = theirs[name]
+        assert (found.precision, found.recall) == (wanted.precision, wanted.recall), name
+        assert found.f1 == pytest.approx(wanted.fmeasure)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec="ascii"), max_size=60))
+def test_rouge_cuts_ascii_text_as_rouge_score_does(text):
+    tokenize = pytest.importorskip("rouge_score.tokenize", reason="rouge-score is an extra of development")
+    assert rouge_tokens(text) == tokenize.tokenize(text, None)
+
+
+@given(st.text("abc", max_size=70), st.text("abc", max_size=70))
+def test_the_longest_common_subsequence_is_the_tables(one, other):
+    row = [0] * (len(one) + 1)
+    for unit in other:
+        above = row[:]
+        for index, mine in enumerate(one):
+            row[index + 1] = above[index] + 1 if mine == unit else max(above[index + 1], row[index])
+    assert longest_common_subsequence(one, other) == row[-1]
