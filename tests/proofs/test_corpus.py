@@ -16,6 +16,7 @@ from danlu.corpus.clean import Cleaner
 from danlu.corpus.dedup import Seen
 from danlu.corpus.ledger import LawBroken, Ledger
 from danlu.corpus.pipeline import Pipeline
+from danlu.corpus.readers import BETWEEN_LINES
 from danlu.corpus.sources import Source, source_files
 from danlu.corpus.split import Splitter
 from danlu.corpus.writer import FILES, CorpusWriter, lines_on_disk
@@ -24,7 +25,7 @@ from tests.proofs.mutant import Mutant
 MUTANTS = {
     "RD1": Mutant(
         "src/danlu/corpus/readers.py",
-        "            if not line.strip():\n",
+        "            if not line.strip(BETWEEN_LINES):\n",
         '            if not line.strip().startswith(b"{"):\n',
     ),
     "D20": Mutant(
@@ -91,7 +92,7 @@ def test_RD1_every_line_in_is_written_rejected_or_a_duplicate(tmp_path_factory, 
     report = ledger.report()
     documents, sizes = report["documents"], report["bytes"]
     if "unknown_encoding" not in report["reasons"]:
-        assert documents["in"] == sum(bool(line.strip()) for line in data.splitlines())
+        assert documents["in"] == sum(bool(line.strip(BETWEEN_LINES)) for line in data.splitlines())
     assert documents["in"] == documents["written"] + documents["rejected"] + documents["duplicates"]
     assert sizes["in"] == sizes["written"] + sizes["rejected"] + sizes["duplicates"] + sizes["between"]
     if next(iter(ledger.encodings.values())) in ("utf-8", ""):

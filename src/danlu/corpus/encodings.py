@@ -2,13 +2,15 @@
 
 In: the first bytes of a file. Out: `Encoding(name, reason)`, or None with the reason; a stream of bytes as UTF-8.
 Called by `readers`. Marks at the beginning and valid UTF-8 decide at once. Everything else must pass our own test: the
-characters that the bytes give must be the ones people write. Where two readings pass, or none, the file is refused.
+characters that the bytes give must be the ones people write. Where no reading of the whole passes, its lines are tried
+one by one: a file that several hands wrote may be mixed. Where two readings pass, or none, the file is refused.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +18,10 @@ from functools import cache
 import charset_normalizer
 
 SAMPLE_BYTES = 1 << 18
+MIXED = "mixed"
+"""The name of no encoding: the lines are in several, and `line_text` reads each as what it is."""
+MIXED_SHARE = 0.5
+"""A file is mixed where at least this share of its lines beyond ASCII can be read."""
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -39,10 +45,14 @@ FREQUENT_HAN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """`name` as Python spells it, None where the bytes stay unexplained; `reason` says why, for a person."""
+    """`name` as Python spells it, MIXED, or None where the bytes stay unexplained; `reason` says why, for a person.
+
+    `likely` is the encoding of those lines of a mixed file that are too short to tell.
+    """
 
     name: str | None
     reason: str
+    likely: str | None = None
 
 
 def decide(sample: bytes) -> Encoding:
@@ -57,7 +67,41 @@ def decide(sample: bytes) -> Encoding:
         return Encoding("utf-8", "valid UTF-8")
     if valid >= UTF8_SHARE * (valid + broken):
         return Encoding("utf-8", f"UTF-8 with {broken} broken places")
-    return _legacy(sample) or Encoding(None, "no encoding gives text that people write")
+    found = _legacy(sample)
+    if found is not None and found.name is not None:
+        return found
+    mixed = _mixture(sample)
+    if mixed is not None:
+        return mixed
+    return found if found is not None else Encoding(None, "no encoding gives text that people write")
+
+
+def line_text(line: bytes, likely: str | None = None) -> str:
+    """The text of one line of a file whose lines may be in several encodings; U+FFFD stands where none explains it."""
+    name = _line_encoding(line)
+    if name is None:
+        name = likely if likely is not None else "utf-8"
+    return line.decode(name, "replace")
+
+
+def _line_encoding(line: bytes) -> str | None:
+    valid, broken = _utf8_characters(line)
+    if not broken or valid >= UTF8_SHARE * (valid + broken):
+        return "utf-8"
+    found = _legacy(line)
+    return found.name if found is not None else None
+
+
+def _mixture(sample: bytes) -> Encoding | None:
+    """MIXED where most lines can be read, each by itself; the last one, which may be cut, is not asked."""
+    lines = [line for line in sample.splitlines()[:-1] if not line.isascii()]
+    votes = Counter(name for line in lines if (name := _line_encoding(line)) is not None)
+    if not lines or votes.total() < MIXED_SHARE * len(lines):
+        return None
+    found = ", ".join(f"{count} in {name}" for name, count in votes.most_common())
+    likely = max(votes, key=lambda name: (name != "utf-8", votes[name]))  # UTF-8 needs no guess: it shows itself
+    rivals = [name for name in votes if name not in ("utf-8", likely)]
+    return Encoding(MIXED, f"of {len(lines)} lines beyond ASCII {found}", None if rivals else likely)
 
 
 def _without_mark(sample: bytes) -> str | None:
@@ -193,7 +237,7 @@ def as_utf8(stream: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
     UTF-8 is passed through as it is, broken places included, so that `readers` can tell them unit by unit.
     """
-    if encoding == "utf-8":
+    if encoding in ("utf-8", MIXED):
         yield from stream
         return
     if encoding == "utf-8-sig":

@@ -1,16 +1,18 @@
 """Raw files as units: every line, row, block or file becomes a record or a Rejection, and no byte goes uncounted.
 
 In: a `SourceFile`. Out: `FileReader`, to be iterated once; afterwards it knows the bytes read, those between units, and
-the encoding. Called by `pipeline`. Streams: memory holds one line, one batch of rows or one document. A bad line never
-costs its neighbours; a damaged file gives all that stood before the damage. Does not clean or filter.
+the encoding. Called by `pipeline`. Streams: memory holds one line, one value of an array, one batch of rows or one
+document. A bad line never costs its neighbours; a damaged file gives all that stood before the damage. Does not clean.
 """
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +23,19 @@ import pyarrow
 import pyarrow.parquet
 
 from danlu.base.records import Document
-from danlu.corpus.encodings import SAMPLE_BYTES, as_utf8, decide
+from danlu.corpus.encodings import SAMPLE_BYTES, as_utf8, decide, line_text
 from danlu.corpus.normalise import SURROGATE
 from danlu.corpus.shapes import Misshapen, to_record
 from danlu.corpus.sources import ARRAY, BLANK_LINE, COMPRESSIONS, LINES, TABLE, TEXT, SourceFile
-from danlu.corpus.streams import StreamDamaged, chunks, lines
+from danlu.corpus.streams import MAX_LINE_BYTES, StreamDamaged, chunks, lines
 from danlu.corpus.units import Rejection, Unit, excerpt
 
 PART_BYTES = 1 << 20
 """A longer document is cut at the next end of a line: one book is many documents, and memory holds one of them."""
-MAX_ARRAY_BYTES = 1 << 30
+ARRAY_CHARACTERS = 1 << 20
+"""Read at least at a time of a JSON array; a value that is not whole yet doubles what is held."""
+BETWEEN_LINES = b" \t\r\n\v\f\0"
+"""A file that lost its power in mid-write has holes of zeros; they say nothing."""
 ROWS_AT_ONCE = 512
 KNOWN_COLUMNS = (
     *("id", "source", "language", "split", "task", "tools", "messages", "conversations", "conversation"),
@@ -49,6 +54,7 @@ class FileReader:
         self.file = file
         self.bytes_read = self.bytes_between = 0
         self.encoding = ""
+        self._likely: str | None = None
         self._number = 0
 
     def __iter__(self) -> Iterator[Unit]:
@@ -95,60 +101,60 @@ class FileReader:
         return not stripped if wanted == BLANK_LINE else bool(wanted) and stripped == wanted.encode()
 
     def _document(self, held: list[bytes], size: int) -> Unit:
-        text = b"".join(held).decode("utf-8", "replace")
+        data = b"".join(held)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = "".join(line_text(line, self._likely) for line in held)
         document = Document(self._name(), text, self.file.name, split=self.file.split)
         return Unit(document, self.file.name, size)
 
     def line_units(self) -> Iterator[Unit]:
         """Records of a JSON Lines file; blank lines stand between them."""
+
+        def parse(line: bytes) -> Any:
+            return _loads(line, self._likely)  # known once the first line is there
+
         for line, size in lines(self._utf8()):
-            if not line.strip():
+            if not line.strip(BETWEEN_LINES):
                 self.bytes_between += size
                 self._number += 1  # units are numbered as the lines are
             elif size > len(line):
                 yield self._rejected("too_large", line, size, f"a line of {size:,} bytes")
             else:
-                yield self._record(_loads, line, line, size)
+                yield self._record(parse, line, line, size)
 
     def array_units(self) -> Iterator[Unit]:
         """Values of a JSON array, or of a .json file that is JSON Lines in truth; after a damaged one, the next line
         that begins like the first one begins a value again."""
-        data, damage = self._all()
-        text = data.decode("utf-8", "surrogateescape")  # keeps broken bytes, so that sizes stay exact
-        place, start = 0, None
+        held = _Held(codecs.iterdecode(self._utf8(), "utf-8", "surrogateescape"))  # keeps broken bytes: sizes are exact
+        start = None
         while True:
-            begin = JSON_BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # matches nothing at least
-            self.bytes_between += begin - place  # all of them ASCII
-            if begin == len(text):
+            self.bytes_between += held.skip(JSON_BETWEEN)  # all of them ASCII
+            if held.is_at_end():
                 break
-            start = start if start is not None else text[text.rfind("\n", 0, begin) + 1 : begin + 1]
+            start = start if start is not None else "\n" + held.line_so_far()
             try:
-                value, place = JSON_DECODER.raw_decode(text, begin)
+                value, piece = held.value()
             except (ValueError, RecursionError) as error:
-                place = text.find("\n" + start, begin)
-                place = len(text) if place < 0 else place
-                piece = _bytes(text[begin:place])
-                if damage is not None and place == len(text):
-                    damage.partial, damage.partial_bytes = piece, len(piece)
-                    break
-                yield self._rejected("bad_json", piece, len(piece), str(error))
+                yield from self._damaged_value(held, start, error)
             else:
-                piece = _bytes(text[begin:place])
-                yield self._record(_whole, value, piece, len(piece))
-        if damage is not None:
-            raise damage
+                data = _bytes(piece)
+                yield self._record(_whole, value, data, len(data))
+        if held.damage is not None:
+            raise held.damage
 
-    def _all(self) -> tuple[bytes, StreamDamaged | None]:
-        """All bytes of the file up to its damage, which is returned; a file beyond the limit is damage as well."""
-        pieces: list[bytes] = []
-        try:
-            for data in self._utf8():
-                pieces.append(data)
-                if self.bytes_read > MAX_ARRAY_BYTES:
-                    return b"".join(pieces), StreamDamaged("too_large", "an array is read whole; JSON Lines are not")
-        except StreamDamaged as damage:
-            return b"".join(pieces), damage
-        return b"".join(pieces), None
+    def _damaged_value(self, held: _Held, start: str, error: Exception) -> Iterator[Unit]:
+        """What stands where a value should, up to the next line that begins with `start`."""
+        pieces = held.until(start)
+        shown = next(pieces)
+        size = len(shown) + sum(map(len, pieces))
+        if held.damage is not None and held.is_at_end():
+            held.damage.partial, held.damage.partial_bytes = shown, size
+        elif isinstance(error, _TooLong):
+            yield self._rejected("too_large", shown, size, f"a value of {size:,} bytes")
+        else:
+            yield self._rejected("bad_json", shown, size, str(error))
 
     def _record(self, parse: Callable[[Any], Any], value: Any, data: bytes, size: int) -> Unit:
         """The unit of `parse(value)`: a record, or why it is none; `data` is how it stands in the file."""
@@ -215,7 +221,7 @@ class FileReader:
             unknown = StreamDamaged("unknown_encoding", found.reason)
             unknown.partial, unknown.partial_bytes = sample, len(sample)
             raise unknown
-        self.encoding = found.name
+        self.encoding, self._likely = found.name, found.likely
         for data in as_utf8(itertools.chain(first, _or_raise(damage), stream), found.name):
             self.bytes_read += len(data)
             yield data
@@ -238,20 +244,125 @@ READERS: dict[str, Callable[[FileReader], Iterator[Unit]]] = {
 }
 
 
+class _TooLong(ValueError):
+    """A value longer than any line may be."""
+
+
+class _Held:
+    """The part of a text that a JSON decoder works on; more is read where it needs more.
+
+    Ends where the stream ends; `damage` is what ended it before its time.
+    """
+
+    def __init__(self, stream: Iterator[str]):
+        self.damage: StreamDamaged | None = None
+        self._stream, self._text, self._place, self._ended = stream, "", 0, False
+
+    def _grow(self, least: int) -> None:
+        """Read on until `least` more characters are held; what lies behind us is let go."""
+        pieces, size = [self._text[self._place :]], 0
+        self._place = 0
+        try:
+            while size < least and not self._ended:
+                piece = next(self._stream, None)
+                self._ended = piece is None
+                pieces.append(piece if piece is not None else "")
+                size += len(pieces[-1])
+        except StreamDamaged as damage:
+            self.damage, self._ended = damage, True
+        self._text = "".join(pieces)
+
+    def is_at_end(self) -> bool:
+        return self._ended and self._place == len(self._text)
+
+    def skip(self, pattern: re.Pattern[str]) -> int:
+        """Go behind what the pattern, which matches nothing at least, matches; the number of characters."""
+        skipped = 0
+        while True:
+            end = pattern.match(self._text, self._place).end()  # type: ignore[union-attr]
+            skipped += end - self._place
+            self._place = end
+            if end < len(self._text) or self._ended:
+                return skipped
+            self._grow(ARRAY_CHARACTERS)
+
+    def line_so_far(self) -> str:
+        """The line of the present place, up to this place."""
+        return self._text[self._text.rfind("\n", 0, self._place) + 1 : self._place + 1]
+
+    def value(self) -> tuple[Any, str]:
+        """The value that begins here, and how it is written; a ValueError where none does."""
+        while True:
+            try:
+                value, end = JSON_DECODER.raw_decode(self._text, self._place)
+                if end < len(self._text) or self._ended:  # a number at the end may go on
+                    piece, self._place = self._text[self._place : end], end
+                    return value, piece
+            except json.JSONDecodeError as error:
+                is_cut = error.pos >= len(self._text) - LONGEST_ESCAPE or error.msg.startswith("Unterminated string")
+                if self._ended or not is_cut:
+                    raise
+            length = len(self._text) - self._place
+            if length > MAX_LINE_BYTES // 2:  # its double is held next, and characters take up to four bytes
+                raise _TooLong
+            self._grow(max(length, ARRAY_CHARACTERS))
+
+    def until(self, start: str) -> Iterator[bytes]:
+        """The bytes from here to the next `start`, or to the end; at least one piece, and never much at a time."""
+        while True:
+            found = self._text.find(start, self._place)
+            end = found if found >= 0 else len(self._text) if self._ended else len(self._text) - len(start)
+            piece, self._place = self._text[self._place : end], max(end, self._place)
+            yield _bytes(piece)
+            if found >= 0 or self._ended:
+                return
+            self._grow(ARRAY_CHARACTERS)
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-JSON_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-JSON_BETWEEN = re.compile(r"[\[\], \t\n\r]*")
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these keys; ValueError where one stands twice: whichever value was taken, the other would vanish."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {key!r:.40} stands twice in one object")
+    return made
 
 
-def _loads(line: bytes) -> Any:
+JSON_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)
+JSON_BETWEEN = re.compile(r"[\[\], \t\n\r\0]*")
+LONGEST_ESCAPE = 12
+"""Characters of a surrogate pair, the longest thing that the decoder complains about at its beginning."""
+
+
+def _loads(line: bytes, likely: str | None = None) -> Any:
     """The value of a JSON line. Broken bytes and lone surrogates become marks that a filter judges, not errors."""
+    data = line.strip(BETWEEN_LINES).removeprefix(codecs.BOM_UTF8)  # files with marks, one behind the other
     try:
-        return orjson.loads(line)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _whole(json.loads(line.decode("utf-8", "replace"), parse_constant=_no_constant))
+        return _whole(JSON_DECODER.decode(line_text(data, likely)))
+    return JSON_DECODER.decode(data.decode()) if _may_repeat_a_key(data, value) else value
+
+
+def _may_repeat_a_key(data: bytes, value: Any) -> bool:
+    """True where a key is written oftener than the value has it, which the fast decoder would not say."""
+    keys = Counter(_keys(value))
+    return any(data.count(b'"%s"' % key.encode()) > count for key, count in keys.items())
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """The keys of all objects in a value."""
+    if isinstance(value, dict):
+        yield from value
+        for item in value.values():
+            yield from _keys(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
 
 
 def _whole(value: Any) -> Any:
