@@ -36,11 +36,39 @@ REASONS = {
     "broken_characters": "bytes that are no characters",
     "mojibake": "text that was decoded with the wrong encoding",
     "other_language": "not in a language that was asked for",
+    "private": "private data or secrets, which the recipe says to drop",
+    "gopher_few_words": "fewer words than a page has",
+    "gopher_many_words": "more words than a document has",
+    "gopher_word_length": "words of another length than English has",
+    "gopher_hashes": "many # signs",
+    "gopher_ellipses": "many ellipses",
+    "gopher_bullets": "hardly a line without a bullet",
+    "gopher_ellipsis_lines": "many lines that break off",
+    "gopher_letters": "many words without a letter",
+    "gopher_stop_words_en": "none of the words that every English text has",
+    "gopher_stop_words_zh": "none of the words that every Chinese text has",
+    "gopher_repeated_lines": "many lines that were there before",
+    "gopher_repeated_line_text": "much text in lines that were there before",
+    "gopher_repeated_paragraphs": "many paragraphs that were there before",
+    "gopher_repeated_paragraph_text": "much text in paragraphs that were there before",
+    **{f"gopher_top_{n}_words": f"much text is one phrase of {n} words" for n in (2, 3, 4)},
+    **{f"gopher_repeated_{n}_words": f"much text in phrases of {n} words that were there before" for n in range(5, 11)},
+    "c4_lorem_ipsum": "a printer's filler text",
+    "c4_no_line": "no line that is a sentence",
+    "c4_braces": "program code",
+    "c4_sentences": "fewer than three sentences",
+    "fineweb_line_ends": "hardly a line that ends as sentences do",
+    "fineweb_short_lines_en": "mostly short lines",
+    "fineweb_short_lines_zh": "mostly short lines",
+    "fineweb_repeated_text": "text in lines that were there before",
+    "fineweb_newlines": "a line end for every few words",
     "duplicate": "the same text was kept before",
     "near_duplicate": "the same words were kept before, with other spacing, case or punctuation",
+    "similar": "most of its words, in the same order, were kept in another document",
+    "contaminated": "words of an evaluation file, which a model must not have seen",
 }
 """Every reason that can stand in `rejected.jsonl`, with its meaning for a person."""
-DUPLICATES = ("duplicate", "near_duplicate")
+DUPLICATES = ("duplicate", "near_duplicate", "similar")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,317 @@
+"""Rules of quality for Chinese and English web text, in the manner of Gopher, C4 and FineWeb.
+
+In: a text, its language, the families or rules that the recipe names. Out: the text (C4 leaves lines out), or the rule
+that speaks against it with the measured value. Called by `clean`. Each rule is a line of RULES: what is measured, its
+limits in English and in Chinese, its source, one text that it keeps and one that it drops; the tests run the table.
+Limits in words count 1.5 Han characters as a word. For other languages the laxer limit of the two holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from danlu.corpus.measures import COVER_GRAMS, SPACES, TOP_GRAMS, Measures, measure
+
+GOPHER = "https://arxiv.org/abs/2112.11446"
+C4 = "https://arxiv.org/abs/1910.10683"
+FINEWEB = "https://arxiv.org/abs/2406.17557"
+
+FOX = "The quick brown fox jumps over the lazy dog, and then it runs to the end of the garden with a hen."
+TEA = "老人坐在树下喝茶，说起从前的故事。孩子们在河边放风筝，也有人在田里种菜，天黑了才回家。"
+MENU = "Home\nAbout\nHome\nAbout\nHome\nAbout\nHome\nAbout"
+CHANT = "buy cheap shoes online now, " * 12
+LONG = " ".join(f"{FOX[:-1]} number {n}, says {name}." for n, name in enumerate(("Anna", "Tom", "Lucy")))
+
+
+class Limit(NamedTuple):
+    """The least and the most that is kept; None is no limit."""
+
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `kept` and `dropped` are one text for either verdict."""
+
+    measured: Callable[[Measures], float]
+    en: Limit
+    zh: Limit
+    source: str
+    kept: str
+    dropped: str
+    any: Limit = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "any", Limit(_laxer(min, "least", self), _laxer(max, "most", self)))
+
+    def limit(self, language: str) -> Limit:
+        """The limit of a language: `zh`, `zh-Hant` and `en` have their own."""
+        return self.zh if language.startswith("zh") else self.en if language == "en" else self.any
+
+    def against(self, measures: Measures, language: str) -> str | None:
+        """What speaks against a text, in numbers, or None."""
+        least, most = self.limit(language)
+        value = self.measured(measures)
+        if least is not None and value < least:
+            return f"{value:.3g}, at least {least:g}"
+        return f"{value:.3g}, at most {most:g}" if most is not None and value > most else None
+
+
+def _laxer(choose: Callable[[Iterable[float]], float], side: str, rule: Rule) -> float | None:
+    """Where one of the two languages has no limit, another language has none either."""
+    limits = [getattr(limit, side) for limit in (rule.en, rule.zh)]
+    return None if None in limits else choose(limits)
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _both(least: float | None = None, most: float | None = None) -> dict[str, Limit]:
+    return {"en": Limit(least, most), "zh": Limit(least, most)}
+
+
+def _gram(place: int, most: float, dropped: str) -> Rule:
+    return Rule(
+        lambda m: _share(m.grams[place], m.word_characters),
+        **_both(most=most),
+        source=GOPHER,
+        kept=FOX,
+        dropped=dropped,
+    )
+
+
+RULES: dict[str, Rule] = {
+    "gopher_few_words": Rule(
+        lambda m: m.words, **_both(least=50), source=GOPHER, kept=f"{FOX} {FOX} {FOX}", dropped="Two words."
+    ),
+    "gopher_many_words": Rule(
+        lambda m: m.words, **_both(most=100_000), source=GOPHER, kept=FOX, dropped="word " * 100_001
+    ),
+    "gopher_word_length": Rule(
+        lambda m: _share(m.run_letters, m.runs),
+        Limit(3, 10),
+        Limit(),
+        GOPHER,
+        FOX,
+        "a b c d e f g h i j k",
+    ),
+    "gopher_hashes": Rule(
+        lambda m: _share(m.hashes, m.words),
+        **_both(most=0.1),
+        source=GOPHER,
+        kept=FOX,
+        dropped="#tea #time #now with you",
+    ),
+    "gopher_ellipses": Rule(
+        lambda m: _share(m.ellipses, m.words), **_both(most=0.1), source=GOPHER, kept=TEA, dropped="再说…算了…回家…睡觉"
+    ),
+    "gopher_bullets": Rule(
+        lambda m: _share(m.bullet_lines, m.lines),
+        **_both(most=0.9),
+        source=GOPHER,
+        kept="The list:\n- one\n- two\n- three",
+        dropped="• one\n• two\n- three",
+    ),
+    "gopher_ellipsis_lines": Rule(
+        lambda m: _share(m.ellipsis_lines, m.lines),
+        **_both(most=0.3),
+        source=GOPHER,
+        kept=f"{TEA}\n{TEA}\n后来呢？\n后来……",
+        dropped="Read more...\nThe furnace stood at\nOne more thing...",
+    ),
+    "gopher_letters": Rule(
+        lambda m: _share(m.lettered_runs + m.han, m.runs + m.han),
+        **_both(least=0.8),
+        source=GOPHER,
+        kept=FOX,
+        dropped="12 34 56 78 total 90 | 11",
+    ),
+    "gopher_stop_words_en": Rule(
+        lambda m: m.stop_words_en,
+        Limit(least=2),
+        Limit(),
+        GOPHER,
+        FOX,
+        "Sofa Bed Chair Table Lamp Shelf Desk",
+    ),
+    "gopher_stop_words_zh": Rule(
+        lambda m: m.stop_words_zh,
+        Limit(),
+        Limit(least=2),
+        GOPHER,
+        TEA,
+        "沙发 床垫 椅子 餐桌 台灯 书架",
+    ),
+    "gopher_repeated_lines": Rule(
+        lambda m: _share(m.repeated_lines, m.lines),
+        **_both(most=0.3),
+        source=GOPHER,
+        kept=f"{FOX}\n{TEA}",
+        dropped=MENU,
+    ),
+    "gopher_repeated_line_text": Rule(
+        lambda m: _share(m.repeated_line_characters, m.characters),
+        **_both(most=0.2),
+        source=GOPHER,
+        kept=f"{FOX}\nyes\n{TEA}\nyes",
+        dropped=f"{FOX}\none\n{FOX}\ntwo",
+    ),
+    "gopher_repeated_paragraphs": Rule(
+        lambda m: _share(m.repeated_paragraphs, m.paragraphs),
+        **_both(most=0.3),
+        source=GOPHER,
+        kept=f"{FOX}\n\n{TEA}",
+        dropped=MENU.replace("\n", "\n\n"),
+    ),
+    "gopher_repeated_paragraph_text": Rule(
+        lambda m: _share(m.repeated_paragraph_characters, m.characters),
+        **_both(most=0.2),
+        source=GOPHER,
+        kept=f"{FOX}\n\nyes\n\n{TEA}\n\nyes",
+        dropped=f"{TEA}\n\n{TEA}",
+    ),
+    **{
+        f"gopher_top_{n}_words": _gram(place, most, CHANT)
+        for place, (n, most) in enumerate(zip(TOP_GRAMS, (0.20, 0.18, 0.16), strict=True))
+    },
+    **{
+        f"gopher_repeated_{n}_words": _gram(place, most, CHANT)
+        for place, (n, most) in enumerate(
+            zip(COVER_GRAMS, (0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True), start=len(TOP_GRAMS)
+        )
+    },
+    "c4_braces": Rule(
+        lambda m: m.braces, **_both(most=0), source=C4, kept=FOX, dropped="function add(a, b) { return a + b; }"
+    ),
+    "c4_sentences": Rule(
+        lambda m: m.sentences, **_both(least=3), source=C4, kept=f"{FOX} {TEA}", dropped="One sentence. 只有两句。"
+    ),
+    "fineweb_line_ends": Rule(
+        lambda m: _share(m.ended_lines, m.lines) if m.lines else 1.0,
+        **_both(least=0.12),
+        source=FINEWEB,
+        kept=f"A title\n{FOX}\n{TEA}",
+        dropped=MENU,
+    ),
+    "fineweb_short_lines_en": Rule(
+        lambda m: _share(m.lines_under_30, m.lines), Limit(most=0.67), Limit(), FINEWEB, f"A title\n{FOX}", MENU
+    ),
+    "fineweb_short_lines_zh": Rule(
+        lambda m: _share(m.lines_under_10, m.lines),
+        Limit(),
+        Limit(most=0.67),
+        FINEWEB,
+        f"题目\n{TEA}",
+        "首页\n新闻\n体育\n财经",
+    ),
+    "fineweb_repeated_text": Rule(
+        lambda m: _share(m.repeated_line_characters, m.characters),
+        **_both(most=0.1),
+        source=FINEWEB,
+        kept=f"{FOX}\n{TEA}",
+        dropped=f"{FOX}\n{TEA}\n{FOX}",
+    ),
+    "fineweb_newlines": Rule(
+        lambda m: _share(m.newlines, m.words),
+        **_both(most=0.3),
+        source=FINEWEB,
+        kept=FOX,
+        dropped="\n".join("abcdefgh"),
+    ),
+}
+"""Name of a rule, which is the reason that the report shows -> the rule, in the order of use."""
+
+LOREM_IPSUM = "c4_lorem_ipsum"
+NO_LINE_LEFT = "c4_no_line"
+CITATION = re.compile(r"\[(?:[0-9]{1,3}|edit|citation needed|来源请求|來源請求)\]")
+NOTICES = tuple(
+    phrase.encode()
+    for phrase in (
+        "javascript",
+        "terms of use",
+        "privacy policy",
+        "cookie policy",
+        "uses cookies",
+        "use of cookies",
+        "use cookies",
+    )
+)
+LINE_END = (".", "!", "?", '"', "”", "。", "！", "？", "；", "」", "』", "…")
+MIN_LINE_WORDS, MIN_LINE_HAN = 5, 8
+HAN_CHARACTER = re.compile(r"[\u4e00-\u9fff]")
+FAMILIES = ("gopher", "c4", "fineweb")
+NAMES = (*FAMILIES, *RULES)
+"""What a recipe may name: a family, or a single rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The text as it is kept, how many lines of it were left out; or the rule against it with the measured cause."""
+
+    text: str
+    lines_left_out: int = 0
+    reason: str = ""
+    detail: str = ""
+
+
+class Judge:
+    """The rules that a recipe names, made ready once."""
+
+    def __init__(self, names: Iterable[str]):
+        chosen = tuple(names)
+        self.cuts_lines = "c4" in chosen
+        self.rules: Mapping[str, Rule] = {
+            name: rule for name, rule in RULES.items() if name in chosen or name.partition("_")[0] in chosen
+        }
+
+    def verdict(self, text: str, language: str) -> Verdict:
+        """C4's lines go first, as there; then each rule in turn."""
+        before, left_out = text, 0
+        if self.cuts_lines:
+            if b"lorem ipsum" in _small(text):
+                return Verdict(text, reason=LOREM_IPSUM, detail="it says lorem ipsum")
+            text, left_out = without_bad_lines(text)
+            if not text:
+                return Verdict(before, reason=NO_LINE_LEFT, detail=f"{left_out} lines, and none is a sentence")
+        measures = measure(text, chinese=language.startswith("zh"))
+        for name, rule in self.rules.items():
+            cause = rule.against(measures, language)
+            if cause is not None:
+                return Verdict(before, reason=name, detail=cause)
+        return Verdict(text, left_out)
+
+
+def without_bad_lines(text: str) -> tuple[str, int]:
+    """C4's way: `(text, lines left out)`. A line stays that ends a sentence, has words enough, and is no notice."""
+    if "[" in text:
+        text = CITATION.sub("", text)
+    is_suspect = _is_notice(text)
+    lines = text.split("\n")
+    kept = [line for line in lines if not line or (_is_sentence(line) and not (is_suspect and _is_notice(line)))]
+    left_out = len(lines) - len(kept)
+    if not left_out:
+        return text, 0
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n"), left_out
+
+
+def _is_sentence(line: str) -> bool:
+    """True where the line ends one and has words enough, which are counted by the spaces between them."""
+    line = line.strip(SPACES)
+    if not line.endswith(LINE_END) or line.endswith("..."):
+        return False
+    return line.count(" ") >= MIN_LINE_WORDS - 1 or len(HAN_CHARACTER.findall(line[: 8 * MIN_LINE_HAN])) >= MIN_LINE_HAN
+
+
+def _is_notice(text: str) -> bool:
+    small = _small(text)
+    return any(notice in small for notice in NOTICES)
+
+
+def _small(text: str) -> bytes:
+    """ASCII letters in lower case; bytes do this ten times as fast as characters."""
+    return text.encode("utf-8", "replace").lower()

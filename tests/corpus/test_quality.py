@@ -1,0 +1,77 @@
+"""Rules of quality: the table's own examples, C4's lines, and counts that agree in C and in Python."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from danlu.base import native
+from danlu.corpus import measures, quality
+from danlu.corpus.measures import counted, measure
+from danlu.corpus.quality import FOX, RULES, TEA, Judge, Limit, without_bad_lines
+from danlu.corpus.units import REASONS
+
+LANGUAGES = ("en", "zh")
+ODD = st.text(alphabet="ab的了國一 \n\n\u3000\t.!?…•-#{\"'。，1é\0", max_size=80)
+REPEATING = st.lists(
+    st.sampled_from(["the cat", "a dog. ", "\n", "\n\n", "是的", "一二三四五六七八九十", " ", "of  x\ty"]), max_size=60
+).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [(name, language) for name, rule in RULES.items() for language in LANGUAGES if rule.limit(language) != Limit()],
+)
+def test_every_rule_keeps_one_text_and_drops_another(name, language):
+    rule = RULES[name]
+    assert rule.against(measure(rule.kept, chinese=language == "zh"), language) is None
+    assert rule.against(measure(rule.dropped, chinese=language == "zh"), language)
+    assert Judge([name]).verdict(rule.dropped, language).reason == name
+
+
+def test_every_reason_has_a_meaning_and_every_rule_a_source():
+    assert {*RULES, quality.LOREM_IPSUM, quality.NO_LINE_LEFT} <= set(REASONS)
+    assert {rule.source for rule in RULES.values()} == {quality.GOPHER, quality.C4, quality.FINEWEB}
+    assert {name.partition("_")[0] for name in RULES} == set(quality.FAMILIES)
+
+
+def test_another_language_has_the_laxer_limit():
+    assert RULES["gopher_word_length"].limit("fr") == Limit()
+    assert RULES["gopher_letters"].limit("fr") == Limit(least=0.8)
+    assert Judge(["gopher_stop_words_en"]).verdict("chaise table lit", "fr").reason == ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(ODD, REPEATING, st.text(max_size=80)), st.booleans())
+def test_c_counts_what_python_counts(text, chinese):
+    if native.load(measures.Path(measures.__file__).with_suffix(".c"))[0] is None:
+        pytest.skip("no C compiler here")
+    assert measure(text, chinese=chinese) == counted(text, chinese=chinese)
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_a_text_said_twice_is_half_repetition(chinese):
+    text = " ".join(f"word{n}" for n in range(40))
+    found = measure(f"{text}\n{text}", chinese=chinese)
+    assert found.grams[len(measures.TOP_GRAMS)] * 2 == found.word_characters
+    assert found.repeated_lines == 1
+    assert found.repeated_line_characters * 2 == found.characters
+
+
+def test_without_a_compiler_python_counts(monkeypatch):
+    monkeypatch.setattr(measures, "_library", lambda: None)
+    assert measure(TEA, chinese=True) == counted(TEA, chinese=True)
+
+
+def test_c4_leaves_out_lines_that_are_no_sentences():
+    text = f"Home | About\n{FOX}\nPlease enable JavaScript to see this page.\n{TEA}\n首页\nFour words it has."
+    assert without_bad_lines(text) == (f"{FOX}\n{TEA}", 4)
+    assert without_bad_lines("We said so long ago, in a book.[12]") == ("We said so long ago, in a book.", 0)
+    verdict = Judge(["c4"]).verdict(f"{FOX} {FOX}\n{TEA}\nmenu", "en")
+    assert (verdict.text, verdict.lines_left_out, verdict.reason) == (f"{FOX} {FOX}\n{TEA}", 1, "")
+    assert Judge(["c4"]).verdict("Lorem ipsum dolor sit amet.", "en").reason == quality.LOREM_IPSUM
+    assert Judge(["c4"]).verdict("menu\nhome", "en").reason == quality.NO_LINE_LEFT
+
+
+def test_a_family_is_all_its_rules_and_leaves_the_text():
+    assert set(Judge(["fineweb"]).rules) == {name for name in RULES if name.startswith("fineweb_")}
+    assert Judge(["fineweb"]).verdict(TEA, "zh") == quality.Verdict(TEA)
