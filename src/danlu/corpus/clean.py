@@ -50,6 +50,10 @@ class Cleaner:
         """A Rejection of the record; its excerpt is masked like everything else that is written."""
         return Rejection(record.id, record.source, reason, self.hide(excerpt(text_of(record))), self.hide(detail))
 
+    def change(self, text: str) -> str:
+        """What becomes of a text that is kept; not counted."""
+        return self.hide(normalise(text))
+
     def hide(self, text: str) -> str:
         """The text with private data masked, where masking is on; not counted."""
         return mask(text)[0] if self.mask_private else text

@@ -2,8 +2,8 @@
 
 In: cleaned records, one after the other. Out: for each the id of the record that was kept before it, if any. Called
 by `pipeline`. Two records are duplicates where their texts agree but for spacing; documents are near-duplicates where
-they also agree without case, width and punctuation. Texts that differ in a word are not found here: MinHash would, and
-would have to tell a copy from two stories that differ in a name. Holds two hashes and an id for each record.
+they also agree without case, width and punctuation. Texts that differ in a word are not found here but by `neardup`,
+where it is asked for. Holds two hashes and an id for each record.
 """
 
 from __future__ import annotations
@@ -78,9 +78,14 @@ class Seen:
 
     def unique_id(self, record: Record, place: str) -> str:
         """The record's id, followed by its place where another record brought the same id before."""
+        name = self.free_id(record, place)
+        self._ids.add(name)
+        return name
+
+    def free_id(self, record: Record, place: str) -> str:
+        """What `unique_id` would give; the id stays free."""
         name, number = record.id, 1
         while name in self._ids:
             name = f"{record.id}@{place}" if number == 1 else f"{record.id}@{place}-{number}"
             number += 1
-        self._ids.add(name)
         return name

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from danlu.base.records import Document
+from danlu.base.records import Document, Split
 from danlu.corpus.readers import FileReader
 from danlu.corpus.units import DUPLICATES, Record, Rejection, Unit, text_of
 
@@ -63,6 +63,18 @@ class Ledger:
         self.text_bytes += size
         if kind == "conversations":
             self.tasks[getattr(record, "task", "") or "none"] += 1
+
+    def withdrawn(self, document: Document, side: Split, reason: str, file: str, size_bytes: int) -> None:
+        """A document that was settled as written is a duplicate after all; `file` and `size_bytes` are its unit's."""
+        for counts, amount in ((self.units_out[file], 1), (self.bytes_out[file], size_bytes)):
+            counts[WRITTEN] -= amount
+            counts[DUPLICATE] += amount
+        self.reasons[reason] += 1
+        self.reason_bytes[reason] += size_bytes
+        size = len(document.text.encode())
+        self.sides["documents"][side] -= 1
+        self.languages[document.language].subtract({"documents": 1, "bytes": size})
+        self.text_bytes -= size
 
     def closed(self, reader: FileReader) -> None:
         """The reader has handed out its last unit and knows its bytes."""

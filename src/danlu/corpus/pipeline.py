@@ -2,7 +2,8 @@
 
 In: source files and the rules of a run. Out: one `Outcome` for each unit, in the order of the files' names; the ledger
 filled. Called by `stages.prepare`. The order of the steps is here and nowhere else: read, clean, deduplicate, name,
-split. Writes nothing.
+split. A record that would be learned from and holds words of an evaluation text goes before duplicates are looked for,
+so that nothing is said to be kept in it. Writes nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from danlu.base.records import Split
+from danlu.base.records import Document, Split
 from danlu.corpus.clean import Cleaner
+from danlu.corpus.decontaminate import Decontaminator
 from danlu.corpus.dedup import Seen
 from danlu.corpus.ledger import Ledger
+from danlu.corpus.neardup import NearDuplicates
 from danlu.corpus.readers import FileReader
 from danlu.corpus.sources import SourceFile
 from danlu.corpus.split import Splitter
@@ -37,6 +40,8 @@ class Pipeline:
     seen: Seen
     splitter: Splitter
     ledger: Ledger
+    similar: NearDuplicates | None = None
+    decontaminator: Decontaminator | None = None
 
     def outcomes(self, files: Iterable[SourceFile]) -> Iterator[Outcome]:
         """One Outcome for every unit of every file."""
@@ -47,6 +52,8 @@ class Pipeline:
                 result = self._result(unit)
                 side = None if isinstance(result, Rejection) else self.splitter.side(result)
                 self.ledger.settled(unit, result, side if side is not None else "")
+                if self.similar is not None and side is not None and isinstance(result, Document):
+                    self.similar.add(result, side, unit.file, unit.size_bytes)
                 yield Outcome(result, side, unit.size_bytes)
             self.ledger.closed(reader)
 
@@ -56,9 +63,17 @@ class Pipeline:
         cleaned = self.cleaner.clean(unit.content)
         if isinstance(cleaned, Rejection):
             return cleaned
+        if self.decontaminator is not None and self._is_learned_from(cleaned, unit.file):
+            leaked = self.decontaminator.against(cleaned)
+            if leaked is not None:
+                return self.cleaner.rejection(cleaned, "contaminated", leaked)
         found = self.seen.duplicate_of(cleaned)
         if found is not None:
             reason, kept = found
             return self.cleaner.rejection(cleaned, reason, f"kept: {kept}")
         name = self.seen.unique_id(cleaned, unit.file)
         return cleaned if name == cleaned.id else replace(cleaned, id=name)
+
+    def _is_learned_from(self, record: Record, place: str) -> bool:
+        """Whether the record would fall on the training side; one that is kept for measuring may hold what it likes."""
+        return self.splitter.side(replace(record, id=self.seen.free_id(record, place))) == "train"

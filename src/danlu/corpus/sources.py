@@ -32,6 +32,8 @@ FORMATS = {
 }
 """Ending of the name, before .gz or .zst -> how the file is read."""
 COMPRESSIONS = (".gz", ".zst")
+ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".xz", ".bz2")
+"""Never unpacked: the names in them say where files go, and any place can be said."""
 BLANK_LINE = "blank line"
 REST_SECONDS = 2.0
 """A file that was written less than this ago may change again without a change of its times: the clocks of some file
@@ -67,8 +69,11 @@ class SourceFile:
     detail: str = ""
 
 
-def source_files(sources: Sequence[Source]) -> list[SourceFile]:
-    """Every file of every source, sorted by name within a source; DataError lists all paths that do not exist."""
+def source_files(sources: Sequence[Source], setting: str = "prepare.sources") -> list[SourceFile]:
+    """Every file of every source, sorted by name within a source; DataError lists all paths that do not exist.
+
+    `setting` is where the paths were written.
+    """
     paths = [Path(source.path).expanduser() for source in sources]
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
@@ -76,7 +81,7 @@ def source_files(sources: Sequence[Source]) -> list[SourceFile]:
             "a source does not exist",
             where=", ".join(missing),
             found=f"paths are read from {Path.cwd()}",
-            remedy="correct prepare.sources",
+            remedy=f"correct {setting}",
         )
     labels = _labels([path.resolve().name or "root" for path in paths])
     return [
@@ -127,7 +132,9 @@ def _source_file(path: Path, name: str, source: Source) -> SourceFile:
         suffixes.pop()
     kind = FORMATS.get(suffixes[-1]) if suffixes else None
     if not reason and kind is None:
-        reason, detail = "unknown_format", f"known endings: {' '.join(FORMATS)}, each also with .gz or .zst"
+        known = f"known endings: {' '.join(FORMATS)}, each also with .gz or .zst"
+        is_packed = bool(suffixes) and suffixes[-1] in ARCHIVES
+        reason, detail = "unknown_format", f"an archive: unpack it first; {known}" if is_packed else known
     return SourceFile(
         path=path,
         name=printable,

@@ -11,7 +11,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,7 +25,10 @@ from danlu.base.errors import DataError
 from danlu.base.records import SPLITS
 
 if TYPE_CHECKING:
+    from danlu.corpus.clean import Cleaner
+    from danlu.corpus.decontaminate import Decontaminator
     from danlu.corpus.ledger import Ledger
+    from danlu.corpus.neardup import NearDuplicates
     from danlu.corpus.pipeline import Pipeline
     from danlu.corpus.sources import SourceFile
 
@@ -134,6 +138,42 @@ class Filters(Settings):
     max_broken_share: float = Field(default=0.002, ge=0, le=1, description="most replacement characters among all")
 
 
+class Similar(Settings):
+    """Documents of which most stands in another one: found by MinHash over runs of words or Chinese characters."""
+
+    drop: bool = Field(
+        default=False, description="keep one of each group: the longest, of equally long ones that with the smallest id"
+    )
+    shingle: int = Field(default=5, ge=1, le=64, description="words, or characters of Chinese, in one run")
+    bands: int = Field(default=14, ge=1, le=256, description="more bands find less similar documents")
+    rows: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="hash functions in a band; more of them want more similar documents: those that share the share s "
+        "of their runs are found with probability 1 - (1 - s^rows)^bands, by default half of them at s = 0.69",
+    )
+
+
+class Decontaminate(Settings):
+    """Evaluation files of which no part may stand in the text that is learned from."""
+
+    files: tuple[Files, ...] = Field(
+        default=(), description="paths of files and folders, or {path: ..., separator: ..., text_field: ...}"
+    )
+    words: int = Field(default=13, ge=1, le=1_000, description="a run of so many words betrays an evaluation text")
+    characters: int = Field(
+        default=20, ge=1, le=1_000, description="or a run of so many characters, where it is Chinese"
+    )
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _paths(cls, value: Any) -> Any:
+        """A path may stand for {path: ...}, and one for a list of one."""
+        listed = [value] if isinstance(value, str | Mapping) else value
+        return [{"path": one} if isinstance(one, str) else one for one in listed]
+
+
 class Config(Settings):
     """Where the raw text is, what is kept of it, and how it is divided."""
 
@@ -151,6 +191,16 @@ class Config(Settings):
     )
     near_duplicates: bool = Field(
         True, description="also drop documents that differ only in spacing, case, width and punctuation"
+    )
+    similar: Annotated[
+        Similar, BeforeValidator(lambda value: {"drop": value} if isinstance(value, bool) else value)
+    ] = Field(Similar(), description="true also drops documents of which most stands in another one")
+    decontaminate: Annotated[
+        Decontaminate,
+        BeforeValidator(lambda value: {"files": value} if isinstance(value, str | list | tuple) else value),
+    ] = Field(
+        Decontaminate(),
+        description="paths of evaluation files; records for training in which a part of one stands are dropped",
     )
     seed: int = Field(0, description="key of the split, and the seed of what is generated")
 
@@ -182,15 +232,29 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     given = _given(config)
     listing = _listing(config, given)
     ledger = Ledger()
-    pipeline = _pipeline(config, ledger)
+    pipeline = _pipeline(config, ledger, out)
     files = [*_generated(config, out), *given]
-    with CorpusWriter(out) as writer, console.progress("cleaning", unit="records") as shown:
+    with (
+        CorpusWriter(out) as writer,
+        pipeline.similar if pipeline.similar is not None else nullcontext(),
+        console.progress("cleaning", unit="records") as shown,
+    ):
         for outcome in shown.each(pipeline.outcomes(files)):
             writer.write(outcome)
+    if pipeline.similar is not None:
+        _prune(out, pipeline.similar, ledger)
     ledger.check(lines_on_disk(out))
-    if _listing(config, given) != listing:
-        raise DataError("raw files changed while they were read", remedy="run the stage again when they are at rest")
+    if (now := _listing(config, given)) != listing:
+        changed = [name for name, facts in listing["files"].items() if now["files"].get(name) != facts]
+        raise DataError(
+            "raw files changed while they were read",
+            where=", ".join(changed[:5]),
+            found=f"{len(changed):,} of {len(listing['files']):,} files are others now than they were at the beginning",
+            remedy="run the stage again when they are at rest",
+        )
     report = {**ledger.report(), "masked": dict(sorted(pipeline.cleaner.masked.items()))}
+    if pipeline.decontaminator is not None:
+        report["decontaminated"] = pipeline.decontaminator.report()
     write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     _say(report)
     _refuse_nothing(report)
@@ -210,7 +274,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
-def _pipeline(config: Config, ledger: Ledger) -> Pipeline:
+def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
     from danlu.corpus.clean import Cleaner
     from danlu.corpus.dedup import Seen
     from danlu.corpus.filters import Limits
@@ -218,19 +282,52 @@ def _pipeline(config: Config, ledger: Ledger) -> Pipeline:
     from danlu.corpus.split import Splitter
 
     limits = Limits(**config.filters.model_dump())
+    cleaner = Cleaner(limits, config.languages, config.private_data == "mask")
     return Pipeline(
-        Cleaner(limits, config.languages, config.private_data == "mask"),
+        cleaner,
         Seen(near=config.near_duplicates),
         Splitter(config.validation_share, config.test_share, config.seed),
         ledger,
+        _similar(config.similar, out),
+        _decontaminator(config.decontaminate, cleaner),
     )
+
+
+def _similar(options: Similar, out: Path) -> NearDuplicates | None:
+    from danlu.corpus.minhash import Bands
+    from danlu.corpus.neardup import NearDuplicates
+
+    if not options.drop:
+        return None
+    return NearDuplicates(out / SCRATCH / "similar", Bands(options.shingle, options.bands, options.rows))
+
+
+def _decontaminator(options: Decontaminate, cleaner: Cleaner) -> Decontaminator | None:
+    from danlu.corpus.decontaminate import Decontaminator, Lengths
+
+    if not options.files:
+        return None
+    files = _files(options.files, "prepare.decontaminate")
+    return Decontaminator.of(files, Lengths(options.words, options.characters), cleaner.change)
+
+
+def _prune(out: Path, similar: NearDuplicates, ledger: Ledger) -> None:
+    """Take similar documents out again, now that all are known."""
+    from danlu.corpus.prune import prune
+
+    prune(out, similar, ledger)
+    shutil.rmtree(similar.folder)
 
 
 def _given(config: Config) -> list[SourceFile]:
     """All files of the sources that are paths."""
+    return _files([source for source in config.sources if isinstance(source, Files)], "prepare.sources")
+
+
+def _files(given: Sequence[Files], setting: str) -> list[SourceFile]:
     from danlu.corpus.sources import Source, source_files
 
-    return source_files([Source(**source.model_dump()) for source in config.sources if isinstance(source, Files)])
+    return source_files([Source(**source.model_dump()) for source in given], setting)
 
 
 def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
@@ -242,7 +339,9 @@ def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
         for source in config.sources
         if not isinstance(source, Files)
     ]
-    return {"generated": generated, "files": hash_sources(files)}
+    evaluation = _files(config.decontaminate.files, "prepare.decontaminate")
+    named = {"evaluation": hash_sources(evaluation)} if evaluation else {}
+    return {"generated": generated, "files": hash_sources(files), **named}
 
 
 def _version(generator: str) -> str:
@@ -311,6 +410,14 @@ def _say(report: Mapping[str, Any]) -> None:
             for name, counts in report["languages"].items()
         ],
     )
+    if report.get("decontaminated"):
+        console.table(
+            ["evaluation file", "texts", "found in training text", "records left out"],
+            [
+                (name, counts["texts"], counts["found"], counts["records_left_out"])
+                for name, counts in report["decontaminated"].items()
+            ],
+        )
     if report["masked"]:
         console.say("masked: " + ", ".join(f"{count:,} {name}" for name, count in report["masked"].items()))
 
