@@ -183,6 +183,8 @@ def _western(beyond: str) -> float:
 TESTS: dict[str, Callable[[str], float]] = {
     "gb18030": _chinese,
     "big5hkscs": _chinese,
+    "utf-16-le": _chinese,
+    "utf-16-be": _chinese,
     "shift_jis": _japanese,
     "euc_jp": _japanese,
     "euc_kr": _korean,

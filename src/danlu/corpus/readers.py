@@ -133,7 +133,7 @@ class FileReader:
             self.bytes_between += held.skip(JSON_BETWEEN)  # all of them ASCII
             if held.is_at_end():
                 break
-            start = start if start is not None else "\n" + held.line_so_far()
+            start = start if start is not None else _beginning(held.line_so_far())
             try:
                 value, piece = held.value()
             except (ValueError, RecursionError) as error:
@@ -144,8 +144,8 @@ class FileReader:
         if held.damage is not None:
             raise held.damage
 
-    def _damaged_value(self, held: _Held, start: str, error: Exception) -> Iterator[Unit]:
-        """What stands where a value should, up to the next line that begins with `start`."""
+    def _damaged_value(self, held: _Held, start: re.Pattern[str], error: Exception) -> Iterator[Unit]:
+        """What stands where a value should, up to the next line that begins like a value."""
         pieces = held.until(start)
         shown = next(pieces)
         size = len(shown) + sum(map(len, pieces))
@@ -307,16 +307,22 @@ class _Held:
                 raise _TooLong
             self._grow(max(length, ARRAY_CHARACTERS))
 
-    def until(self, start: str) -> Iterator[bytes]:
+    def until(self, start: re.Pattern[str]) -> Iterator[bytes]:
         """The bytes from here to the next `start`, or to the end; at least one piece, and never much at a time."""
         while True:
-            found = self._text.find(start, self._place)
-            end = found if found >= 0 else len(self._text) if self._ended else len(self._text) - len(start)
+            found = start.search(self._text, self._place)
+            end = found.start() if found else len(self._text) if self._ended else len(self._text) - LONGEST_BEGINNING
             piece, self._place = self._text[self._place : end], max(end, self._place)
             yield _bytes(piece)
-            if found >= 0 or self._ended:
+            if found or self._ended:
                 return
             self._grow(ARRAY_CHARACTERS)
+
+
+def _beginning(first: str) -> re.Pattern[str]:
+    """How a line begins with a value, as its first one does; behind the bracket of the array nobody indents deeply."""
+    indent = r"[ \t,]{0,2}" if "[" in first[:-1] else re.escape(first[:-1][-LONGEST_BEGINNING // 2 :])
+    return re.compile(r"\n" + indent + re.escape(first[-1]))
 
 
 def _no_constant(name: str) -> Any:
@@ -334,6 +340,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 JSON_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)
 JSON_BETWEEN = re.compile(r"[\[\], \t\n\r\0]*")
+LONGEST_BEGINNING = 256
 LONGEST_ESCAPE = 12
 """Characters of a surrogate pair, the longest thing that the decoder complains about at its beginning."""
 

@@ -7,6 +7,7 @@ has been handed out, so that good neighbours survive. Does not decode text (`enc
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,7 +44,9 @@ def chunks(path: Path) -> Iterator[bytes]:
                 case ".zst":
                     yield from _watched(_unzstd(file), file)
                 case _:
-                    while chunk := file.read(CHUNK_BYTES):
+                    left = os.fstat(file.fileno()).st_size  # one that grows faster than it is read would never end
+                    while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+                        left -= len(chunk)
                         yield chunk
     except OSError as error:
         raise StreamDamaged("unreadable", error.strerror or type(error).__name__) from error

@@ -1,0 +1,522 @@
+"""Proofs of bad input: RD2, nothing crashes and no good neighbour is lost; RD3, encodings are right or refused.
+
+In: one folder for each kind of harm, with good documents beside it and, where the harm allows, in the same file. Out:
+red where a good one is not kept, where a bad one has no reason, or where the books do not balance. Each case says
+"accepted n, rejected m because ...". The line of a gigabyte and the million files are behind `slow`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from danlu.base.config import read_settings
+from danlu.base.errors import DataError
+from danlu.corpus.encodings import as_utf8, decide
+from danlu.corpus.sources import Source, source_files
+from danlu.stages import prepare
+from tests.proofs.mutant import Mutant
+from tests.proofs.test_corpus import run, written
+
+MUTANTS = {
+    "RD2": Mutant(
+        "src/danlu/corpus/encodings.py",
+        "    mixed = _mixture(sample)\n",
+        "    mixed = None\n",
+    ),
+    "RD3": Mutant(
+        "src/danlu/corpus/encodings.py",
+        "        if best - second >= MARGIN:\n",
+        "        if best - second >= -1:\n            name = max(name, rival)\n",
+    ),
+}
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data" / "pretrain" / "zh"
+MEMORY_MB = 512
+
+SIMPLIFIED = "春天到了，孩子们在河边放风筝。老人坐在树下喝茶，说起从前的故事。他们都知道，明天还会是一个好天气。"
+TRADITIONAL = "春天到了，孩子們在河邊放風箏。老人坐在樹下喝茶，說起從前的故事。他們都知道，明天還會是一個好天氣。"
+JAPANESE = "春になると、子どもたちは川のそばで凧をあげます。おじいさんは木の下でお茶を飲みながら、昔の話をします。"
+WRITTEN_IN = {
+    "utf-8": SIMPLIFIED,
+    "gb18030": SIMPLIFIED,
+    "gbk": SIMPLIFIED,
+    "big5": TRADITIONAL,
+    "shift_jis": JAPANESE,
+    "utf-8-sig": SIMPLIFIED,
+    "utf-16": SIMPLIFIED,
+    "utf-16-le": SIMPLIFIED,
+    "utf-16-be": TRADITIONAL,
+    "utf-32": SIMPLIFIED,
+}
+
+
+def good(number: int, text: str = SIMPLIFIED) -> str:
+    """A document that every rule keeps; two of them are never duplicates."""
+    return f"{text} {number}"
+
+
+def line(number: int, encoding: str = "utf-8") -> bytes:
+    return json.dumps({"text": good(number, WRITTEN_IN[encoding])}, ensure_ascii=False).encode(encoding)
+
+
+def around(*bad: bytes, end: bytes = b"\n") -> bytes:
+    """Bad lines, each between good ones, which are numbered from 0."""
+    return end.join(part for number, one in enumerate(bad) for part in (line(number), one)) + end + line(len(bad))
+
+
+def parquet(rows: list[dict], **options: object) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink, **options)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(name: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr(name, "out of its folder")
+    return sink.getvalue()
+
+
+def bomb(pack: Callable[[bytes], bytes]) -> bytes:
+    """Two good lines, and behind them 300 MB of one letter in a few hundred kilobytes."""
+    return pack(line(0) + b"\n" + line(1) + b'\n{"text": "') + pack(b"a" * (1 << 20)) * 300
+
+
+def inflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(data) + packer.flush()
+
+
+MANY = [{"text": good(number)} for number in range(3000)]
+CUT = 4 * len(MANY) // 5
+"""A file that is cut after four fifths gives at least half of its lines: compression is nearly even."""
+HARMS: dict[str, tuple[str, bytes, int, dict[str, int]]] = {
+    # what is wrong: (file, its bytes, good documents in it, what is refused and why)
+    "invalid bytes": ("a.jsonl", around(b'{"text": "\xff\xfe\xfd bad"}'), 2, {"broken_characters": 1}),
+    "invalid bytes in a text": (
+        "a.txt",
+        good(0).encode() + b"\n\n\xc3\x28\xff\xff\xff\n\n" + good(1).encode(),
+        2,
+        {"broken_characters": 1},
+    ),
+    "lone surrogates": ("a.jsonl", around(b'{"text": "\\ud800\\udfff\\udc00 x"}'), 2, {"broken_characters": 1}),
+    "lone surrogates in keys and ids": ("a.jsonl", around(b'{"\\ud800": 1, "id": "\\udfff"}'), 2, {"unknown_shape": 1}),
+    "lone surrogates as UTF-8": (
+        "a.jsonl",
+        around(b'{"text": "\xed\xa0\x80\xed\xa0\x80"}'),
+        2,
+        {"broken_characters": 1},
+    ),
+    "a hole of zeros": ("a.jsonl", around(bytes(5000)) + b"\n" + bytes(4096) + line(9), 3, {}),
+    "zeros inside": ("a.jsonl", around(b'{"text": "a\0b"}'), 2, {"bad_json": 1}),
+    "marks in the middle": ("a.jsonl", b"\n".join(b"\xef\xbb\xbf" + line(n) for n in range(4)), 4, {}),
+    "CRLF": ("a.jsonl", around(b"{", end=b"\r\n"), 2, {"bad_json": 1}),
+    "CR": ("a.jsonl", around(b"{", end=b"\r"), 2, {"bad_json": 1}),
+    "wrong types": (
+        "a.jsonl",
+        around(
+            b'{"text": 5}',
+            b'{"text": ["a"]}',
+            b'"text"',
+            b"3",
+            b"null",
+            b"[]",
+            b'{"text": null}',
+            b'{"messages": 1}',
+            b'{"messages": [1]}',
+            b'{"messages": [{"role": 1}]}',
+            b'{"tools": {}, "messages": [{"role": "assistant", "content": "a"}]}',
+        ),
+        12,
+        {"bad_field": 5, "unknown_shape": 5, "unknown_role": 1},
+    ),
+    "missing fields": ("a.jsonl", around(b"{}", b'{"title": "x"}', b'{"instruction": "x"}'), 4, {"unknown_shape": 3}),
+    "keys that stand twice": (
+        "a.jsonl",
+        around(
+            b'{"text": "one of two texts", "text": "two of two texts"}',
+            b'{"messages": [{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]}',
+        ),
+        3,
+        {"bad_json": 2},
+    ),
+    "a value that is a key": (
+        "a.jsonl",
+        around(b'{"type": "text", "text": "type and text are said once each"}'),
+        3,
+        {},
+    ),
+    "NaN and infinity": (
+        "a.jsonl",
+        around(b'{"text": NaN}', b'{"text": Infinity}', b'{"text": -Infinity}', b'{"text": 1e999}'),
+        5,
+        {"bad_json": 3, "bad_field": 1},
+    ),
+    "huge integers": (
+        "a.jsonl",
+        around(b'{"id": ' + b"9" * 40 + b', "text": "the id is of forty digits"}', b'{"id": ' + b"9" * 5000 + b"}"),
+        4,
+        {"bad_json": 1},
+    ),
+    "nesting of 100,000": (
+        "a.jsonl",
+        around(b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000, b'{"tools": ' + b"[" * 100_000 + b"}"),
+        4,
+        {"bad_json": 3},
+    ),
+    "nesting in tools": (
+        "a.jsonl",
+        around(
+            b'{"messages": [{"role": "assistant", "content": "x"}], "tools": ['
+            + b'{"a":' * 300
+            + b"1"
+            + b"}" * 300
+            + b"]}"
+        ),
+        2,
+        {"bad_field": 1},
+    ),
+    "nesting in an array": (
+        "a.json",
+        b'[\n{"text": "before the deep one"},\n{"a": ' + b"[" * 100_000 + b'},\n{"text": "after the deep one"}\n]',
+        2,
+        {"bad_json": 1},
+    ),
+    "an array with damage": (
+        "a.json",
+        b'[{"text": "before the damage"},\n{"text": "no end},\n{"text": "behind the damage"}]',
+        2,
+        {"bad_json": 1},
+    ),
+    "an array that is cut": ("a.json", b'[{"text": "before the cut"},\n{"text": "no e', 1, {"bad_json": 1}),
+    "no end of line at the end": ("a.jsonl", line(0) + b"\n" + line(1), 2, {}),
+    "an empty file": ("a.jsonl", b"", 0, {}),
+    "an empty text": ("a.txt", b"", 0, {"empty": 1}),
+    "blank lines only": ("a.jsonl", b"\n \n\r\n\t\n", 0, {}),
+    "blanks only": ("a.txt", " \n\u3000\n\t\r\n".encode(), 0, {"empty": 1}),
+    "an empty gzip": ("a.jsonl.gz", b"", 0, {}),
+    "a cut gzip": ("a.jsonl.gz", gzip.compress(b"\n".join(line(n) for n in range(9)))[:-9], 8, {"damaged_file": 1}),
+    "a cut zstd": ("a.jsonl.zst", zstandard.compress(around(b"{"))[:-3], 0, {"damaged_file": 1}),
+    "a cut parquet": ("a.parquet", parquet(MANY)[:-9], 0, {"damaged_file": 1}),
+    "no parquet": ("a.parquet", b"PAR1 and not more", 0, {"damaged_file": 1}),
+    "no gzip": ("a.jsonl.gz", b"not compressed", 0, {"damaged_file": 1}),
+    "a gzip bomb": ("a.jsonl.gz", bomb(inflated), 2, {"decompression_bomb": 1}),
+    "a zstd bomb": ("a.jsonl.zst", bomb(zstandard.compress), 2, {"decompression_bomb": 1}),
+    "a gzip in a gzip": ("a.jsonl.gz.gz", gzip.compress(gzip.compress(line(0))), 0, {"unknown_format": 1}),
+    "a zip that slips": ("a.zip", zipped("../../out.txt"), 0, {"unknown_format": 1}),
+    "no format": ("a.exe", b"MZ", 0, {"unknown_format": 1}),
+    "noise": ("a.txt", bytes(random.Random(0).randrange(128, 256) for _ in range(4000)), 0, {"unknown_encoding": 1}),
+    "UTF-8 and GBK": ("a.jsonl", b"\n".join(line(n, "gbk" if n % 2 else "utf-8") for n in range(20)), 20, {}),
+    "GBK with one line of UTF-8": (
+        "a.jsonl",
+        b"\n".join(line(n, "utf-8" if n == 7 else "gbk") for n in range(20)),
+        20,
+        {},
+    ),
+    "GBK with a broken line": (
+        "a.jsonl",
+        b"\n".join([*(line(n, "gbk") for n in range(9)), b'{"text": "\xff\xff\xff\xff"}', line(9)]),
+        10,
+        {"broken_characters": 1},
+    ),
+    "five encodings": (
+        "a.jsonl",
+        b"\n".join(line(n, ("utf-8", "gb18030", "big5", "shift_jis", "gbk")[n % 5]) for n in range(25)),
+        25,
+        {},
+    ),
+    "five encodings in a text": (
+        "a.txt",
+        b"\n\n".join(
+            good(n, WRITTEN_IN[e]).encode(e) for n, e in enumerate(("utf-8", "gb18030", "big5", "shift_jis", "gbk") * 4)
+        ),
+        20,
+        {},
+    ),
+    "UTF-16 in a file of UTF-8": ("a.jsonl", around(good(99, "plain").encode("utf-16-le")), 2, {"bad_json": 1}),
+    **{
+        f"all in {encoding}": (f"a.{kind}", text.encode(encoding), 6, {})
+        for encoding, words in WRITTEN_IN.items()
+        for kind, text in (
+            ("jsonl", "".join(json.dumps({"text": good(n, words)}, ensure_ascii=False) + "\r\n" for n in range(6))),
+            ("txt", "\n\n".join(good(n, words) for n in range(6))),
+        )
+    },
+}
+NEIGHBOURS = ["The first good neighbour is a file of its own.", "第二个好邻居也在一个自己的文件里，谁也不能丢掉它。"]
+
+
+def accepted(folder: Path, out: Path) -> tuple[list[str], dict[str, int], str]:
+    """The texts that were kept, what was refused by reason, and the sentence that says so; the books are balanced."""
+    ledger = run(folder, out, separator="blank line")
+    report = ledger.report()
+    documents, sizes = report["documents"], report["bytes"]
+    assert documents["in"] == documents["written"] + documents["rejected"] + documents["duplicates"]
+    assert sizes["in"] == sizes["written"] + sizes["rejected"] + sizes["duplicates"] + sizes["between"]
+    reasons = {reason: counts["documents"] for reason, counts in report["reasons"].items()}
+    because = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    told = f"accepted {documents['written']}, rejected {documents['rejected']} because {because if because else '-'}"
+    return [record["text"] for record in written(out)], reasons, told
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_RD2_bad_input_costs_no_good_neighbour(tmp_path, harm):
+    name, data, kept, refused = HARMS[harm]
+    top = tmp_path / "text"
+    top.mkdir()
+    for number, text in enumerate(NEIGHBOURS):
+        (top / f"{'az'[number]}-neighbour.txt").write_text(text, encoding="utf-8")
+    (top / name).write_bytes(data)
+    texts, reasons, told = accepted(top, tmp_path / "out")
+    print(f"{harm}: {told}")
+    assert set(NEIGHBOURS) <= set(texts)
+    assert len(texts) == kept + len(NEIGHBOURS)
+    assert reasons == refused
+    assert not [text for text in texts if "\ufffd" in text]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text"], "nothing was unpacked beside it"
+
+
+def test_RD2_what_is_no_file_costs_no_good_neighbour(tmp_path):
+    top = tmp_path / "text"
+    (top / "x.jsonl").mkdir(parents=True)
+    (top / "x.jsonl" / "inside.jsonl").write_bytes(line(0))
+    (top / "good.jsonl").write_bytes(line(1))
+    os.mkfifo(top / "pipe.jsonl")
+    (top / "gone.txt").symlink_to(tmp_path / "nowhere")
+    (top / "ring.txt").symlink_to(top / "ring.txt")
+    (top / "up").symlink_to(tmp_path)
+    (top / "null.txt").symlink_to("/dev/null")
+    texts, reasons, _ = accepted(top, tmp_path / "out")
+    assert sorted(texts) == sorted(good(n) for n in range(2))
+    assert reasons == {"not_a_file": 5}
+    for alone in ("pipe.jsonl", "gone.txt"):  # as a source of its own
+        (one,) = source_files([Source(str(top / alone))])
+        assert one.reason == "not_a_file"
+
+
+def test_RD2_a_file_that_grows_while_it_is_read_is_named_and_nothing_is_made_of_half_of_it(tmp_path):
+    top, out = tmp_path / "text", tmp_path / "out"
+    for folder in (top, out):
+        folder.mkdir()
+    (top / "still.jsonl").write_bytes(line(0))
+    (top / "grows.jsonl").write_bytes(b"".join(line(n) + b"\n" for n in range(1, 400)))
+    stop = threading.Event()
+
+    def grow() -> None:
+        with (top / "grows.jsonl").open("ab", buffering=0) as file:
+            for number in range(400, 10**6):
+                file.write(line(number) + b"\n")
+                if stop.wait(0.004):
+                    return
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    settings_ = read_settings(prepare.Config, {"sources": str(top)}, "test")
+    try:
+        with pytest.raises(DataError, match="changed while they were read") as caught:
+            prepare.run(settings_, {}, out)
+    finally:
+        stop.set()
+        writer.join()
+    assert "text/grows.jsonl" in str(caught.value)
+    assert "still" not in str(caught.value)
+    assert not (out / "manifest.json").exists()
+    assert prepare.run(settings_, {}, out).metrics["rejected"] == 0, "at rest, all of it is kept"
+
+
+def check_files(tmp_path: Path, count: int) -> None:
+    top = tmp_path / "text"
+    for number in range(count):
+        if number % 1000 == 0:
+            (top / f"{number // 1000:04d}").mkdir(parents=True)
+        (top / f"{number // 1000:04d}" / f"{number}.txt").write_bytes(
+            b"" if number % 10 == 0 else good(number).encode()
+        )
+    texts, reasons, told = accepted(top, tmp_path / "out")
+    print(told)
+    assert len(texts) == count - count // 10
+    assert reasons == {"empty": count // 10}
+
+
+def test_RD2_ten_thousand_tiny_files(tmp_path):
+    check_files(tmp_path, 10_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_RD2_a_million_tiny_files(tmp_path):
+    check_files(tmp_path, 1_000_000)
+
+
+LONG = {
+    "jsonl": ('{"text": "%s"}\n{"text": "', '"}\n{"text": "%s"}\n'),
+    "json": ('[{"text": "%s"},\n{"text": "', '"},\n{"text": "%s"}]\n'),
+    "txt": ("%s\n\n", "\n\n%s\n"),
+}
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from tests.proofs.test_bad_input import accepted
+texts, reasons, told = accepted(Path(sys.argv[1]) / "text", Path(sys.argv[1]) / "out")
+print(len(texts), *reasons)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def check_long_line(tmp_path: Path, kind: str, megabytes: int) -> None:
+    """One line of so many megabytes between two good ones, in a process whose memory is measured."""
+    top = tmp_path / "text"
+    top.mkdir()
+    before, after = LONG[kind]
+    with (top / f"a.{kind}").open("wb") as file:
+        file.write((before % good(0)).encode())
+        for _ in range(megabytes):
+            file.write(b"a" * (1 << 20))
+        file.write((after % good(1)).encode())
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert found.returncode == 0, found.stderr
+    kept, peak = found.stdout.splitlines()[-2:]
+    print(f"{kind} with a line of {megabytes} MB: {kept}, peak {peak} MB")
+    assert kept.split()[0] == "2", "both good ones are there"
+    assert kept.split()[1] in ("too_large", "long_line")
+    assert int(peak) <= MEMORY_MB
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize("megabytes", [60, 64])
+def test_RD2_a_line_at_the_limit_fits_in_512_MB_of_memory(tmp_path, kind, megabytes):
+    """A line of 60 MB is read and judged by the rules, one of 64 MB is refused by the reader."""
+    check_long_line(tmp_path, kind, megabytes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LONG)
+def test_RD2_a_line_of_1_GB_fits_in_512_MB_of_memory(tmp_path, kind):
+    check_long_line(tmp_path, kind, 1024)
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=4),
+        st.sampled_from(["user", "assistant", "\ud800", "text", "[]", "{}", "zh", "train"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    *("text", "id", "source", "language", "split", "task", "tools", "messages", "conversations"),
+                    *("instruction", "input", "output", "system", "history", "role", "from", "value", "content"),
+                    *("tool_calls", "function", "name", "arguments", "reasoning", "weight", "trainable", "\udfff"),
+                ]
+            ),
+            inner,
+            max_size=5,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(VALUES, min_size=1, max_size=6), st.sampled_from(["jsonl", "json"]))
+def test_RD2_whatever_json_says_it_is_accepted_or_refused(tmp_path_factory, values, kind):
+    top = tmp_path_factory.mktemp("any")
+    (top / "text").mkdir()
+    values = [{"text": good(0)}, *values, {"text": good(1)}]
+    lines = [json.dumps(value) for value in values]
+    text = "[" + ",\n".join(lines) + "]" if kind == "json" else "\n".join(lines)
+    (top / "text" / f"a.{kind}").write_text(text)
+    texts, _, _ = accepted(top / "text", top / "out")
+    assert {good(0), good(1)} <= set(texts)
+
+
+def texts_of(name: str, count: int) -> list[str]:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip("the shared texts are not here")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(row)["text"] for row, _ in zip(file, range(count), strict=False)]
+
+
+JAPANESE_SENTENCES = [
+    *JAPANESE.replace("。", "。\n").split("\n")[:-1],
+    "朝早く起きて、駅まで歩いて行くのが好きだと、彼女は言いました。",
+    "図書館には新しい本がたくさんありますが、まだ半分も読んでいません。",
+    "昨日の雨で川の水が増えたので、橋を渡ることができなかった。",
+    "ラーメンとカレーのどちらを食べようかと、二人は長いあいだ迷っていた。",
+    "この町の冬はとても寒く、十二月になると毎日のように雪が降ります。",
+    "コンピューターの使い方を覚えるには、実際に触ってみるのがいちばんです。",
+    "先生は黒板に難しい漢字を書いて、みんなに読み方を聞きました。",
+    "週末には友だちと山に登り、頂上で弁当を食べるつもりです。",
+    "電車が遅れたため、会議は三十分後に始まることになった。",
+]
+
+
+def samples(encoding: str, count: int = 400) -> list[tuple[bytes, str]]:
+    """(200 bytes of real text in this encoding, which may begin anywhere but within a character; the text)."""
+    draw = random.Random(1)
+    if encoding == "shift_jis":
+        found = ["".join(draw.choices(JAPANESE_SENTENCES, k=8)) for _ in range(count)]
+    else:
+        found = texts_of("gutenberg_trad.jsonl.gz" if encoding == "big5" else "laws.jsonl.gz", count)
+    pairs = []
+    for number in range(count):
+        text = found[number % len(found)]
+        start = draw.randrange(max(1, len(text) - 200))
+        piece = text[start : start + 200].encode(encoding, "ignore").decode(encoding)
+        data = piece.encode(encoding)[:200]
+        pairs.append((data, data.decode(encoding, "ignore")))
+    return pairs
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "big5", "shift_jis", "utf-16", "utf-16-le", "utf-16-be"])
+def test_RD3_99_of_100_samples_of_200_bytes_are_read_right_and_the_others_refused(encoding):
+    """Right means: the text comes out, by whatever name the encoding goes."""
+    counts: Counter[str] = Counter()
+    for data, text in samples(encoding):
+        found = decide(data)
+        if found.name is None:
+            assert found.reason
+            counts["refused"] += 1
+        else:
+            read = b"".join(as_utf8([data], found.name)).decode("utf-8", "replace")
+            counts["right" if read.rstrip("\ufffd") == text else "wrong"] += 1
+    print(f"{encoding}: {counts['right'] / counts.total():.1%} right, {dict(counts)}")
+    assert counts["right"] >= 0.99 * counts.total()
+
+
+def test_RD3_noise_of_any_length_is_never_given_a_name():
+    draw = random.Random(3)
+    named = 0
+    for _ in range(400):
+        noise = bytes(draw.randrange(128, 256) for _ in range(200))
+        found = decide(noise)
+        named += found.name is not None
+        assert found.name is not None or found.reason
+    assert named <= 4
