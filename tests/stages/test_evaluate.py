@@ -32,6 +32,8 @@ def inputs(tmp_path_factory) -> dict[str, Artifact]:
     corpus.mkdir()
     documents = [Document(f"d{i}", f"Text {i} 河边。" * (1 + i), "test", ("zh", "en")[i % 2]) for i in range(8)]
     (corpus / "test.jsonl").write_text("".join(json.dumps(one.to_dict()) + "\n" for one in documents))
+    copied = Document("copy", "An old page says: " + documents[6].text, "test", "zh")
+    (corpus / "train.jsonl").write_text(json.dumps(copied.to_dict()) + "\n")
     for split, count in (("train", 40), ("test", 24)):
         records = [conversation(number, split) for number in range(count)]
         unasked = Conversation("unasked", (Message("user", "hello"),), "test", language="zh", task="who")
@@ -69,6 +71,8 @@ def test_evaluation_has_every_number_beside_its_baselines(inputs, tmp_path):
     share = sum(one["exact_match"] for one in answers if (one["language"], one["task"]) == ("zh", "who")) / 8
     assert rows["zh", "who"]["exact_match"] == share
     assert done.metrics["core_exact_match_zh"] == share
+    assert {name: row["leaked"] for name, row in result["language_model"].items()} == {"zh": 1, "en": 0, "all": 1}
+    assert {row["leaked"] for row in result["answers"]} == {0}
     assert done.metrics["loss_all"] == result["language_model"]["all"]["loss"]
 
 
@@ -85,11 +89,12 @@ def test_limits_take_the_same_cases_every_time(inputs, tmp_path):
 
 
 def test_a_long_document_is_scored_from_its_beginning_only(inputs, tmp_path):
-    done = run(inputs, tmp_path / "e", questions=0, document_characters=12)
+    done = run(inputs, tmp_path / "e", questions=0, document_characters=12, leaks=False)
     table = json.loads(done.path("evaluation.json").read_text())["language_model"]
     assert table["all"]["documents"] == 8
     lengths = [len((f"Text {i} 河边。" * (1 + i))[:12].encode()) for i in range(8)]
     assert table["all"]["bytes"] == sum(lengths)
+    assert table["all"]["leaked"] is None
 
 
 def test_a_model_without_a_tokenizer_is_refused(inputs, tmp_path):

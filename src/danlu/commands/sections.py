@@ -211,15 +211,17 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def _evaluation(page: Page, name: str, part: Artifact) -> None:
-    from danlu.evaluate.report import POOLED, answer_columns, answer_rows
+    from danlu.evaluate.report import LEAKED, POOLED, answer_columns, answer_rows, leaks
 
     result = read_object(part.folder / "evaluation.json")
     rows, baselines = result["answers"], result["baselines"]
     page.heading(_title("Evaluation", name, "evaluate"), "评测")
     page.paragraph(
-        "Questions and texts that training never saw. Exact match ignores case, punctuation and articles; ± is one "
-        "standard error.",
-        "题目与文本在训练中从未出现。完全匹配不计大小写、标点与冠词；± 为一个标准误。",
+        "Questions and texts that were kept from training. Exact match ignores case, punctuation and articles; ± is "
+        "one standard error. “In training text” counts those of which 13 words in a row, or 20 characters of Chinese, "
+        "stand in it all the same: there a model can answer from memory.",
+        "题目与文本未用于训练。完全匹配不计大小写、标点与冠词；± 为一个标准误。“In training text” 为其中有连续 13 个词"
+        "（中文 20 个字）也出现在训练文本中的数目：这些可能是记住的。",
     )
     for row in rows:
         if row["task"] == POOLED:
@@ -233,12 +235,22 @@ def _evaluation(page: Page, name: str, part: Artifact) -> None:
         pooled = [index for index, row in enumerate(rows) if row["task"] == POOLED]
         page.table(answer_columns(baselines), answer_rows(rows, baselines), strong=pooled)
     texts = [
-        (language_name(code), row["documents"], row["tokens"], row["loss"], row["perplexity"], row["bits_per_byte"])
+        (
+            language_name(code),
+            row["documents"],
+            leaks(row),
+            row["tokens"],
+            row["loss"],
+            row["perplexity"],
+            row["bits_per_byte"],
+        )
         for code, row in result["language_model"].items()
     ]
     if texts:
         page.table(
-            ["language", "documents", "tokens", "loss", "perplexity", "bits per byte"], texts, caption="Test text"
+            ["language", "documents", LEAKED, "tokens", "loss", "perplexity", "bits per byte"],
+            texts,
+            caption="Test text",
         )
     _some_answers(page, part)
 

@@ -7,7 +7,7 @@ means only, weighted by cases; every mean carries its n and its standard error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ CORE = ("who", "where", "when", "mood", "translate")
 """Tasks that are answered from the prompt; they are pooled into the one number by which a model is judged."""
 POOLED = "core"
 LANGUAGE_NAMES = {"zh": "中文", "en": "English"}
+LEAKED = "in\u00a0training text"
+"""Title of the column that says of how many cases a long run of words stands in the training text."""
 
 
 def group(marked: Sequence[Marked]) -> dict[tuple[str, str], list[Marked]]:
@@ -45,10 +47,13 @@ def summarise(marked: Sequence[Marked]) -> dict[str, Any]:
     }
 
 
-def tabulate(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) -> list[dict[str, Any]]:
+def tabulate(
+    marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]], leaked: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """One row for each language and task, before them one row a language that pools the core tasks.
 
-    `baselines`: name -> marks on the same conversations; each row has their summaries under the same names.
+    `baselines`: name -> marks on the same conversations; each row has their summaries under the same names. `leaked`:
+    ids of the conversations found in the training text; None where nobody looked.
     """
     rows = []
     theirs = {name: group(answers) for name, answers in baselines.items()}
@@ -63,6 +68,7 @@ def tabulate(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]
                     "language": language,
                     "task": label,
                     **summarise([one for key in keys for one in ours[key]]),
+                    "leaked": None if leaked is None else sum(one.id in leaked for key in keys for one in ours[key]),
                     "baselines": {
                         name: summarise([one for key in keys for one in table[key]]) for name, table in theirs.items()
                     },
@@ -95,17 +101,23 @@ def percent(value: float, error: float | None = None) -> str:
     return f"{100 * value:.1f}{spread}"
 
 
+def leaks(row: Mapping[str, Any]) -> Any:
+    """How many of a row's cases leaked; a dash where nobody looked."""
+    return "–" if row.get("leaked") is None else row["leaked"]
+
+
 def answer_columns(baselines: Sequence[str]) -> list[str]:
-    return ["language", "task", "n", "exact\u00a0match\u00a0%", "F1\u00a0%", *baselines]
+    return ["language", "task", "n", LEAKED, "exact\u00a0match\u00a0%", "F1\u00a0%", *baselines]
 
 
 def answer_rows(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> list[list[Any]]:
-    """Rows of `tabulate` for a table: exact match and F1 with their errors, then each baseline's exact match."""
+    """Rows of `tabulate` for a table: how many leaked, the marks with their errors, each baseline's exact match."""
     return [
         [
             LANGUAGE_NAMES.get(row["language"], row["language"]),
             row["task"] or "–",
             row["n"],
+            leaks(row),
             percent(row["exact_match"], row["exact_match_error"]),
             percent(row["f1"], row["f1_error"]),
             *(percent(row["baselines"][name]["exact_match"]) for name in baselines),

@@ -2,18 +2,20 @@
 
 Takes: a model and the corpus whose test side was kept away from it.
 Makes: `evaluation.json` (loss, perplexity, bits per byte by language; exact match and F1 by task and language, with n
-and standard error, beside three baselines) and `answers.jsonl` (every question, reference and answer).
+and standard error, beside three baselines; with each, how many of its cases stand in the training text) and
+`answers.jsonl` (every question, reference and answer).
 Cost: one forward pass over the beginnings of `documents` texts a language, one short greedy answer a question; no
-gradient.
+gradient. Looking for leaks reads the training text once, some 30 MB a second.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from danlu.convert import Loaded
     from danlu.evaluate.answers import Marked
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(Settings):
@@ -43,6 +45,11 @@ class Config(Settings):
     max_tokens: int = Field(64, ge=1, description="most tokens of an answer")
     slots: int = Field(32, ge=1, description="questions answered at the same time")
     baselines: bool = Field(True, description="also let the three baselines answer, learned from the training side")
+    leaks: bool = Field(
+        True,
+        description="also count the test texts and questions of which 13 words in a row, or 20 characters of Chinese, "
+        "stand in the training text",
+    )
     device: str = Field("auto", description="auto, cpu, cuda")
     seed: int = Field(0, description="chooses which cases are taken where there are more than asked for")
 
@@ -63,9 +70,10 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     conversations = _conversations(corpus, config)
     marked = _ask(model, conversations, config)
     baselines = _baselines(corpus, conversations) if config.baselines and conversations else {}
+    leaked = _leaked(corpus, documents, conversations, config.document_characters) if config.leaks else None
     result = {
-        "language_model": report.language_model(scores),
-        "answers": report.tabulate(marked, baselines),
+        "language_model": _with_leaks(report.language_model(scores), documents, leaked),
+        "answers": report.tabulate(marked, baselines, leaked),
         "baselines": list(baselines),
         "core_tasks": list(report.CORE),
         "cut": sum(one.finish == "length" for one in marked),
@@ -161,6 +169,41 @@ def _baselines(corpus: Artifact, conversations: Sequence[Conversation]) -> dict[
         }
 
 
+def _leaked(
+    corpus: Artifact, documents: Sequence[Document], conversations: Sequence[Conversation], most_characters: int
+) -> set[str]:
+    """The ids of all that is measured of which a long run of words stands in the training text."""
+    from danlu.corpus.decontaminate import Runs
+    from danlu.corpus.units import text_of
+
+    runs = Runs()
+    found: set[str] = set()
+    for document in documents:
+        runs.learn(document.text[:most_characters])
+    for conversation in conversations:
+        runs.learn(text_of(conversation))
+    ids = [*(document.id for document in documents), *(conversation.id for conversation in conversations)]
+    learned_from: Iterable[Document | Conversation] = itertools.chain(
+        read_documents(corpus.path("train.jsonl")), read_conversations(corpus.path("conversations-train.jsonl"))
+    )
+    with console.progress("looking for leaks", unit="records") as shown:
+        for record in shown.each(learned_from):
+            hit = runs.find(text_of(record))
+            if hit is not None:
+                found.update(ids[number] for number in hit.texts)
+    return found
+
+
+def _with_leaks(
+    table: dict[str, dict[str, Any]], documents: Sequence[Document], leaked: Collection[str] | None
+) -> dict[str, dict[str, Any]]:
+    """The language model's rows, each with the number of its documents that leaked."""
+    for name, row in table.items():
+        own = [one.id for one in documents if name in (one.language or "other", "all")]
+        row["leaked"] = None if leaked is None else sum(id in leaked for id in own)
+    return table
+
+
 def _lines(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) -> str:
     """`answers.jsonl`: one object a question, with what each baseline answered."""
     lines = []
@@ -177,6 +220,7 @@ def _say(result: Mapping[str, Any]) -> None:
         [
             report.LANGUAGE_NAMES.get(name, name),
             part["documents"],
+            report.leaks(part),
             part["loss"],
             part["perplexity"],
             part["bits_per_byte"],
@@ -184,7 +228,7 @@ def _say(result: Mapping[str, Any]) -> None:
         for name, part in result["language_model"].items()
     ]
     if rows:
-        columns = ["language", "documents", "loss", "perplexity", "bits per byte"]
+        columns = ["language", "documents", report.LEAKED, "loss", "perplexity", "bits per byte"]
         console.table(columns, rows, title="test text")
     if result["answers"]:
         names = result["baselines"]
