@@ -1,4 +1,4 @@
-"""One record, cleaned: normalised, judged, its language named, private data masked; or the reason against it.
+"""One record, cleaned: normalised, judged, its language named, private data hidden; or the reason against it.
 
 In: a record as a reader made it. Out: the record as it will be written, or a Rejection. Called by `pipeline`, one
 record at a time and without memory of the others, so that order and number of processes cannot change a result. What
@@ -13,37 +13,57 @@ from dataclasses import dataclass, field, replace
 
 from danlu.base.records import Conversation, Document, Message
 from danlu.corpus.filters import CONVERSATION_FILTERS, DOCUMENT_FILTERS, RAW_FILTERS, Limits, reason_against
-from danlu.corpus.language import language_of
+from danlu.corpus.language import is_wanted, language_of
 from danlu.corpus.normalise import normalise
-from danlu.corpus.privacy import mask, may_hold_private
+from danlu.corpus.privacy import Privacy
+from danlu.corpus.quality import Judge
 from danlu.corpus.units import Record, Rejection, excerpt, text_of
 
 
 @dataclass(frozen=True)
 class Cleaner:
-    """The rules of one run; `masked` counts, by kind, the private data that were replaced in records that are kept."""
+    """The rules of one run. `masked` counts, by kind, the private data that were replaced in records that are kept, and
+    `left_out` what was cut from them: lines, stop words. `words` is the last step, (text, language) -> text."""
 
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     languages: tuple[str, ...] = ()
-    mask_private: bool = True
+    privacy: Privacy = Privacy()  # noqa: RUF009 - nothing changes it
+    normalise: Callable[[str], str] = normalise
+    identify: Callable[[str], str] = language_of
+    judge: Judge | None = None
+    words: Callable[[str, str], tuple[str, int]] | None = None
     masked: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def clean(self, record: Record) -> Record | Rejection:
         """The record as it will be written, or why not."""
         against = reason_against(text_of(record), self.limits, RAW_FILTERS)
-        cleaned = _mapped(record, normalise)
+        cleaned = _mapped(record, self.normalise)
         if against is None:
             names = DOCUMENT_FILTERS if isinstance(cleaned, Document) else CONVERSATION_FILTERS
             against = reason_against(text_of(cleaned), self.limits, names)
         if against is None and isinstance(cleaned, Conversation):
             against = _silent(cleaned)
-        language = cleaned.language if cleaned.language else language_of(text_of(cleaned))
-        if against is None and self.languages and language not in self.languages:
+        language = cleaned.language if cleaned.language else self.identify(text_of(cleaned))
+        if against is None and self.languages and not is_wanted(language, self.languages):
             against = "other_language", language
+        lines = 0
+        if against is None and self.judge is not None and isinstance(cleaned, Document):
+            verdict = self.judge.verdict(cleaned.text, language)
+            if verdict.reason:
+                against = verdict.reason, verdict.detail
+            elif verdict.lines_left_out:
+                cleaned, lines = replace(cleaned, text=verdict.text), verdict.lines_left_out
+        if against is None:
+            cleaned, found = self._without_private(cleaned)
+            if found and self.privacy.action == "drop":
+                against = "private", ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
         if against is not None:
             return self.rejection(cleaned, *against)
-        if self.mask_private:
-            cleaned = _hidden(cleaned, self.masked)
+        self.masked.update(found)
+        self.left_out.update({"lines": lines} if lines else {})
+        if self.words is not None:
+            cleaned = _mapped(cleaned, lambda text: self._in_words(text, language))
         return cleaned if cleaned.language == language else replace(cleaned, language=language)
 
     def rejection(self, record: Record, reason: str, detail: str) -> Rejection:
@@ -52,27 +72,32 @@ class Cleaner:
 
     def change(self, text: str) -> str:
         """What becomes of a text that is kept; not counted."""
-        return self.hide(normalise(text))
+        return self.hide(self.normalise(text))
 
     def hide(self, text: str) -> str:
-        """The text with private data masked, where masking is on; not counted."""
-        return mask(text)[0] if self.mask_private else text
+        """The text without private data, unless they are to be kept; not counted."""
+        return self.privacy.hide(text).text
 
+    def _without_private(self, record: Record) -> tuple[Record, Counter[str]]:
+        """The record without private data, in the arguments of calls too, and what they were."""
+        found: Counter[str] = Counter()
 
-def _hidden(record: Record, masked: Counter[str]) -> Record:
-    """The record with private data masked, in the arguments of calls too, and counted in `masked`."""
+        def change(text: str) -> str:
+            hidden = self.privacy.hide(text)
+            found.update(hidden.counts())
+            return hidden.text
 
-    def change(text: str) -> str:
-        if not may_hold_private(text):
-            return text
-        replaced, counts = mask(text)
-        masked.update(counts)
-        return replaced
+        changed = _mapped(record, change)
+        if isinstance(changed, Document) or not any(turn.tool_calls for turn in changed.messages):
+            return changed, found
+        turns = tuple(_with_hidden_arguments(turn, change) for turn in changed.messages)
+        return replace(changed, messages=turns), found
 
-    changed = _mapped(record, change)
-    if isinstance(changed, Document) or not any(turn.tool_calls for turn in changed.messages):
+    def _in_words(self, text: str, language: str) -> str:
+        assert self.words is not None
+        changed, gone = self.words(text, language)
+        self.left_out.update({"stop words": gone} if gone else {})
         return changed
-    return replace(changed, messages=tuple(_with_hidden_arguments(turn, change) for turn in changed.messages))
 
 
 def _with_hidden_arguments(turn: Message, change: Callable[[str], str]) -> Message:

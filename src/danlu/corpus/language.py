@@ -28,3 +28,8 @@ def language_of(text: str) -> str:
     if not han and not words:
         return "other"
     return "zh" if han / HAN_A_WORD >= len(words) else "en"
+
+
+def is_wanted(language: str, wanted: tuple[str, ...]) -> bool:
+    """True for a language that is named, or is a script of one that is: `zh-Hant` where `zh` is wanted."""
+    return language in wanted or language.partition("-")[0] in wanted

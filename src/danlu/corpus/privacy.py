@@ -1,83 +1,318 @@
-"""Numbers and addresses that lead to a person, replaced by what they are.
+"""Numbers, addresses, names and keys that lead to a person or open a door: found, and hidden.
 
-In: a string. Out: the string with marks in their places, and how many of each kind. Called by `clean`. Covers mainland
-identity numbers (with their check digit), mainland mobile phones and e-mail addresses; names and postal addresses are
-not found. Source of the check digit: GB 11643-1999, ISO 7064 MOD 11-2.
+In: a string. Out: the places of what was found, and the string with a mark or a pseudonym in each. Called by `clean`.
+FORMS is the table: numbers are recognised by form and check digit, names only where a title or a label announces one
+(as 先生 and Mr do), postal addresses not at all. Offsets are those of the text as given: every hidden place maps back.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from hashlib import sha256
+from typing import Literal
 
-ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-ID_CHECK_DIGITS = "10X98765432"
+from danlu.corpus.checks import is_card, is_credit_code, is_identity_number, is_phone, is_public_address, looks_random
 
+Action = Literal["mask", "pseudonym", "drop", "keep"]
+KindName = Literal[
+    "identity_number",
+    "credit_code",
+    "card",
+    "phone",
+    "other_phone",
+    "email",
+    "ip_address",
+    "api_key",
+    "private_key",
+    "name",
+]
+USUAL: tuple[KindName, ...] = ("identity_number", "phone", "email")
+"""What is hidden unless the recipe says otherwise: hardly a text loses anything by it."""
 
-def is_identity_number(digits: str) -> bool:
-    """True where the last of 18 characters is the check digit of the first 17."""
-    total = sum(weight * int(digit) for weight, digit in zip(ID_WEIGHTS, digits, strict=False))
-    return ID_CHECK_DIGITS[total % 11] == digits[-1].upper()
+SURNAMES = (
+    "王李张張刘劉陈陳杨楊黄黃赵趙吴吳周徐孙孫马馬朱胡郭何高林罗羅郑鄭梁谢謝宋唐许許韩韓冯馮邓鄧曹彭曾肖田董袁潘于蒋蔣蔡余杜叶葉程苏蘇"
+    "魏吕呂丁任沈姚卢盧姜崔钟鐘谭譚陆陸汪范石廖贾賈夏韦韋付方白邹鄒孟熊秦邱江尹薛闫段雷侯龙龍史陶黎贺賀顾顧毛郝龚龔邵万萬钱錢严嚴"
+    "覃武戴莫孔向汤湯"
+)
+SURNAME = rf"(?:欧阳|歐陽|司马|司馬|上官|诸葛|諸葛|夏侯|东方|東方|皇甫|尉迟|公孙|慕容|令狐|[{SURNAMES}])"
+GIVEN = r"[\u4e00-\u9fff]{1,2}"
+ANNOUNCED = (
+    r"(?:姓名|联系人|聯絡人|收件人|寄件人|申请人|申請人|患者|户名|经办人|法定代表人|负责人|持卡人)(?:为|是)?[:： ]\s?"
+)
+TITLE = r"(?:先生|女士|小姐|老师|老師|医生|醫生|同学|同學|经理|經理|律师|律師|太太)"
+PERSON = r"[A-Z][a-z]{1,20}(?:[ -][A-Z](?:\.|[a-z]{1,20})){0,2}"
+PERSON_IN_FULL = r"[A-Z][a-z]{1,20}(?: [A-Z]\.)?[ -][A-Z][a-z]{1,20}"
+
+MARKS: dict[KindName, str] = {
+    "identity_number": "ID",
+    "credit_code": "CREDIT_CODE",
+    "card": "CARD",
+    "phone": "PHONE",
+    "other_phone": "PHONE",
+    "email": "EMAIL",
+    "ip_address": "IP",
+    "api_key": "KEY",
+    "private_key": "PRIVATE_KEY",
+    "name": "NAME",
+}
+"""What stands in brackets in place of each; no mark holds a quote or a backslash, so JSON stays JSON."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of private datum. `hint` is a character without which it cannot occur, for speed."""
+class Form:
+    """One form of a kind; the group `it`, if there is one, is the datum. What cannot occur is seen at a glance: a text
+    without a number of `digits` digits, or without one of the pieces, is not searched."""
 
-    mark: str
+    kind: KindName
     pattern: re.Pattern[str]
-    hint: str
-    is_genuine: Callable[[str], bool] = lambda found: True
+    is_genuine: Callable[[str], bool] = lambda plain: True
+    digits: int = 0
+    pieces: tuple[str, ...] = ()
+    glance: Callable[[str], object] = len
+
+    def may_be_in(self, text: str, digits: int) -> bool:
+        if digits < self.digits or (self.pieces and not any(piece in text for piece in self.pieces)):
+            return False
+        return bool(self.glance(text))
 
 
-ELEVEN_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){10}")
-KINDS: dict[str, Kind] = {
-    "identity_number": Kind(
-        "[ID]",
+NUMBER = re.compile(r"[0-9](?:[ ()-]{0,2}[0-9]){6,}")
+KEY_STARTS = "AKI ASIA LTAI sk- glpat- xox AIza _ eyJ"
+SECRET_NAMES = (
+    "api_key apikey api-key API_KEY APIKEY access_key secret Secret SECRET token Token TOKEN passw Passw PASSW"
+)
+FORMS: tuple[Form, ...] = (
+    Form(
+        "private_key",
+        re.compile(
+            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----[^-]{0,10000}"
+            r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----"
+        ),
+        pieces=("KEY-----",),
+    ),
+    Form(
+        "api_key",
+        re.compile(
+            r"(?<![0-9A-Za-z_-])(?:(?:AKIA|ASIA)[0-9A-Z]{16}|LTAI[0-9A-Za-z]{12,24}|AKID[0-9A-Za-z]{13,40}"
+            r"|sk-[0-9A-Za-z_-]{20,200}|gh[opsur]_[0-9A-Za-z]{36,255}|github_pat_[0-9A-Za-z_]{22,255}"
+            r"|glpat-[0-9A-Za-z_-]{20,64}|xox[abprs]-[0-9A-Za-z-]{10,250}|AIza[0-9A-Za-z_-]{35}|hf_[0-9A-Za-z]{30,64}"
+            r"|npm_[0-9A-Za-z]{36}|[rs]k_live_[0-9A-Za-z]{16,99}"
+            r"|eyJ[0-9A-Za-z_-]{8,2000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,1000})(?![0-9A-Za-z_-])"
+        ),
+        pieces=tuple(KEY_STARTS.split()),
+    ),
+    Form(
+        "api_key",
+        re.compile(
+            r"(?:(?i:\b(?:api|access|secret|auth)[_-]?(?:key|token)|\b(?:secret|password|passwd))|密码|口令)"
+            r"[\"']?(?:是|为)?\s{0,3}[:=：]\s{0,3}[\"']?(?P<it>[!-&(-~]{8,200})(?<![,;.)\]\"}])"
+        ),
+        looks_random,
+        pieces=(*SECRET_NAMES.split(), "密码", "口令"),
+    ),
+    Form(
+        "email",
+        re.compile(
+            r"(?<![a-zA-Z0-9._%+-])[a-zA-Z0-9._%+-]{1,64}@(?:[a-zA-Z0-9-]{1,63}\.){1,8}[a-zA-Z]{2,24}(?![a-zA-Z0-9-])"
+        ),
+        pieces=("@",),
+    ),
+    Form(
+        "identity_number",
         re.compile(
             r"(?<![0-9a-zA-Z])[1-9][0-9]{5}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
             r"(?![0-9a-zA-Z])"
         ),
-        "1",
         is_identity_number,
+        digits=17,
     ),
-    "phone": Kind(
-        "[PHONE]",
+    Form(
+        "credit_code",
+        re.compile(r"(?<![0-9a-zA-Z])[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9a-zA-Z])"),
+        is_credit_code,
+        digits=8,
+    ),
+    Form(
+        "card",
+        re.compile(
+            r"(?<![0-9a-zA-Z.+-])[234568](?:[0-9]{12,18}|[0-9]{3}(?:[ -][0-9]{4}){2,3}(?:[ -][0-9]{1,4})?)"
+            r"(?![0-9a-zA-Z])"
+        ),
+        is_card,
+        digits=13,
+    ),
+    Form(
+        "phone",
         re.compile(
             r"(?<![0-9a-zA-Z.])(?:(?:\+|00)86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})(?![0-9a-zA-Z])"
         ),
-        "1",
+        digits=11,
     ),
-    "email": Kind(
-        "[EMAIL]",
+    Form(
+        "other_phone",  # Hong Kong and Macau; any with its country's code
         re.compile(
-            r"(?<![a-zA-Z0-9._%+-])[a-zA-Z0-9._%+-]{1,64}@(?:[a-zA-Z0-9-]{1,63}\.){1,8}[a-zA-Z]{2,24}(?![a-zA-Z0-9-])"
+            r"(?<![0-9a-zA-Z.+])(?:(?:\+|00)?85[23][ -]?[2-9][0-9]{3}[ -]?[0-9]{4}"
+            r"|(?:\+|00(?=886))[1-9][0-9]{0,2}(?:[ .-]?\([0-9]{1,4}\))?(?:[ .-]?[0-9]{2,12}){1,5})(?![0-9a-zA-Z])"
         ),
-        "@",
+        is_phone,
+        digits=7,
+        pieces=("+", "852", "853", "00886"),
     ),
-}
-"""In the order of use: an identity number contains what looks like a phone."""
+    Form(
+        "other_phone",  # mainland, fixed; Taiwan, mobile and fixed; North America
+        re.compile(
+            r"(?<![0-9a-zA-Z.+])(?:"
+            r"(?:\(0[1-9][0-9]{1,2}\) ?|0(?:10|2[0-9]|[3-9][0-9]{2})[ -])[2-8][0-9]{2,3}[ -]?[0-9]{4}"
+            r"|09[0-9]{2}(?:[0-9]{6}|[ -][0-9]{3}[ -][0-9]{3})"
+            r"|\(0[2-8]\) ?[0-9]{3,4}-[0-9]{4}"
+            r"|(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-.][0-9]{4}"
+            r")(?![0-9a-zA-Z])"
+        ),
+        digits=8,
+    ),
+    Form(
+        "ip_address",
+        re.compile(r"(?<![0-9a-zA-Z.:-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9a-zA-Z:-]|\.[0-9])(?<=[0-9])"),
+        is_public_address,
+        glance=re.compile(r"\.[0-9]{1,3}\.[0-9]").search,
+    ),
+    Form(
+        "ip_address",
+        re.compile(r"(?<![0-9a-zA-Z.:-])[0-9a-fA-F]{1,4}(?:::?[0-9a-fA-F]{1,4}){2,7}(?:::)?(?![0-9a-zA-Z:-]|\.[0-9])"),
+        is_public_address,
+        glance=re.compile(r":[0-9a-fA-F]{0,4}:").search,
+    ),
+    Form(
+        "name",
+        re.compile(rf"{ANNOUNCED}(?P<it>{SURNAME}{GIVEN})(?![\u4e00-\u9fff])"),
+        pieces=(
+            "姓名",
+            "联系人",
+            "聯絡人",
+            "收件人",
+            "寄件人",
+            "申请人",
+            "申請人",
+            "患者",
+            "户名",
+            "经办人",
+            "代表人",
+            "负责人",
+            "持卡人",
+        ),
+    ),
+    Form("name", re.compile(rf"(?P<it>{SURNAME}[\u4e00-\u9fff]{{0,2}}?){TITLE}"), pieces=tuple(TITLE[3:-1].split("|"))),
+    Form(
+        "name",
+        re.compile(rf"(?:Mr|Mrs|Ms|Dr|Prof)\.? (?P<it>{PERSON})(?![A-Za-z0-9])"),
+        pieces=("Mr", "Ms", "Dr", "Prof"),
+    ),
+    Form("name", re.compile(rf"Name: ?(?P<it>{PERSON_IN_FULL})(?![A-Za-z0-9])"), pieces=("Name:",)),
+)
+"""In the order of use: what an earlier form took is not looked at again, for an identity number contains a phone."""
+FULL_WIDTH = re.compile(r"[０-９＠＋－．：]")
+TO_HALF_WIDTH = {code: code - 0xFEE0 for code in map(ord, "０１２３４５６７８９＠＋－．：（）")}
+SPACING = str.maketrans("", "", " -.()")
+PSEUDONYM_CHARACTERS = 12
 
 
-def may_hold_private(text: str) -> bool:
-    """False where a glance shows that `mask` has nothing to do."""
-    return "@" in text or ELEVEN_DIGITS.search(text) is not None
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A private datum and its place: `text[start:end]`."""
+
+    kind: KindName
+    start: int
+    end: int
 
 
-def mask(text: str) -> tuple[str, Counter[str]]:
-    """The text with `[ID]`, `[PHONE]`, `[EMAIL]` in place of each, and the count by kind."""
-    counts: Counter[str] = Counter()
-    for name, kind in KINDS.items():
-        if kind.hint in text:
-            found = sum(kind.is_genuine(match[0]) for match in kind.pattern.finditer(text))
-            if found:
-                text = kind.pattern.sub(partial(_replaced, kind), text)
-                counts[name] = found
-    return text, counts
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A text without its private data; `places[i]` is where the replacement of `found[i]` stands in it."""
+
+    text: str
+    found: tuple[Found, ...]
+    places: tuple[tuple[int, int], ...]
+
+    def counts(self) -> Counter[str]:
+        return Counter(one.kind for one in self.found)
+
+    def with_originals(self, text: str) -> str:
+        """The text that was given, put together again from the hidden one and the original's private pieces."""
+        pieces, end = [], 0
+        for one, (start, stop) in zip(self.found, self.places, strict=True):
+            pieces += [self.text[end:start], text[one.start : one.end]]
+            end = stop
+        return "".join([*pieces, self.text[end:]])
 
 
-def _replaced(kind: Kind, found: re.Match[str]) -> str:
-    return kind.mark if kind.is_genuine(found[0]) else found[0]
+class Privacy:
+    """What a recipe wants hidden, and how; `key` makes pseudonyms that only its holder can compute again."""
+
+    def __init__(self, kinds: tuple[KindName, ...] = USUAL, action: Action = "mask", key: bytes = b""):
+        self.kinds, self.action, self.key = kinds, action, key
+        self.forms = tuple(form for form in FORMS if form.kind in kinds and action != "keep")
+
+    def find(self, text: str) -> tuple[Found, ...]:
+        """Every private datum, by its place, none within another. Full-width digits are digits."""
+        if not text.isascii() and FULL_WIDTH.search(text):
+            text = text.translate(TO_HALF_WIDTH)  # one character for one, so places stay
+        found: list[Found] = []
+        digits = max(map(len, NUMBER.findall(text)), default=0)
+        for form in self.forms:
+            if form.may_be_in(text, digits):
+                apart = list(_apart(_matches(form, text), found))
+                found = sorted([*found, *apart], key=lambda one: one.start) if apart else found
+        return tuple(found)
+
+    def hide(self, text: str) -> Hidden:
+        """The text with a mark or a pseudonym in place of each private datum."""
+        found = self.find(text) if self.forms else ()
+        if not found:
+            return Hidden(text, (), ())
+        pieces, places, end, length = [], [], 0, 0
+        for one in found:
+            replacement = self._replacement(one.kind, text[one.start : one.end])
+            length += one.start - end
+            pieces += [text[end : one.start], replacement]
+            places.append((length, length + len(replacement)))
+            length += len(replacement)
+            end = one.end
+        return Hidden("".join([*pieces, text[end:]]), found, tuple(places))
+
+    def _replacement(self, kind: KindName, datum: str) -> str:
+        """`[PHONE]`, or `[PHONE-4f1c09a2b7de]`: the same for the same number, however it is spaced."""
+        if self.action != "pseudonym":
+            return f"[{MARKS[kind]}]"
+        plain = _plain(kind, datum.translate(TO_HALF_WIDTH))
+        digest = hmac.new(self.key, f"{MARKS[kind]}:{plain}".encode("utf-8", "replace"), sha256).hexdigest()
+        return f"[{MARKS[kind]}-{digest[:PSEUDONYM_CHARACTERS]}]"
+
+
+def _matches(form: Form, text: str) -> Iterator[Found]:
+    group = "it" if "it" in form.pattern.groupindex else 0
+    for match in form.pattern.finditer(text):
+        datum = match[group]
+        if form.is_genuine(_plain(form.kind, datum) if form.kind in ("card", "other_phone") else datum):
+            yield Found(form.kind, *match.span(group))
+
+
+def _apart(matches: Iterable[Found], taken: Sequence[Found]) -> Iterator[Found]:
+    """Those of the matches that overlap with nothing that is taken; both stand in the text's order."""
+    place = 0
+    for one in matches:
+        while place < len(taken) and taken[place].end <= one.start:
+            place += 1
+        if place == len(taken) or one.end <= taken[place].start:
+            yield one
+
+
+def _plain(kind: KindName, datum: str) -> str:
+    """One spelling for one datum: numbers without spacing, mainland ones without 86, the rest in lower case."""
+    if kind in ("card", "phone", "other_phone"):
+        datum = datum.translate(SPACING)
+        return re.sub(r"^(?:\+|00)86(?=1)", "", datum) if kind == "phone" else datum
+    return datum if kind in ("api_key", "private_key", "name") else datum.casefold()

@@ -279,10 +279,11 @@ def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
     from danlu.corpus.dedup import Seen
     from danlu.corpus.filters import Limits
     from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.privacy import Privacy
     from danlu.corpus.split import Splitter
 
     limits = Limits(**config.filters.model_dump())
-    cleaner = Cleaner(limits, config.languages, config.private_data == "mask")
+    cleaner = Cleaner(limits, config.languages, Privacy(action=config.private_data))
     return Pipeline(
         cleaner,
         Seen(near=config.near_duplicates),
