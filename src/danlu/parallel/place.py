@@ -8,6 +8,7 @@ are kept equal by `collectives`. Sharding will live here.
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import torch
 
@@ -20,6 +21,8 @@ from danlu.parallel.collectives import broadcast
 COMPILE_FROM_PARAMETERS = 20_000_000
 """Below, on a CPU, eager is as fast and starts at once (two Zen 5 cores, bf16, 1M to 3M parameters: equal)."""
 CPP_COMPILERS = ("g++", "clang++", "c++")
+FIRST_GPP = 12
+"""From this version on g++ knows every instruction set that torch writes for."""
 
 
 def place(model: Transformer, world: World, *, compile: str = "off") -> Transformer:
@@ -28,10 +31,27 @@ def place(model: Transformer, world: World, *, compile: str = "off") -> Transfor
     model.compute_dtype = getattr(torch, world.dtype)
     choose_products(model)
     if choose_compile(compile, model, world)[0]:
+        _trust_the_processor()
         for block in model.blocks:
             block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
     broadcast(model, world)
     return model
+
+
+def _trust_the_processor() -> None:
+    """Spare torch's compiler its trial builds: the processor's flags say what it has, and a new g++ knows them all.
+
+    They are a third of the time to the first step: 15 s and 10 s for a block of width 768 on two Zen 5 cores.
+    """
+    compiler = shutil.which("g++")
+    if compiler is None:
+        return
+    said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
+    major = said.split(".")[0].strip()
+    if major.isdecimal() and int(major) >= FIRST_GPP:
+        from torch._inductor import config
+
+        config.cpp.vec_isa_ok = True
 
 
 def choose_products(model: Transformer) -> str:
