@@ -46,6 +46,20 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
     return [block for block in found if language in (None, block.language)]
 
 
+def as_program(page: Path, to: Path, behind_each: str = "") -> Path:
+    """The page as a program in the folder `to`: what is no Python becomes empty lines, and lines keep their numbers.
+
+    `behind_each` is a line to run where the fence of a block closes.
+    """
+    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
+    for block in blocks(page, "python"):
+        body = [*block.text.splitlines(), behind_each]
+        lines[block.line : block.line + len(body)] = body
+    program = to / f"{page.stem}.py"
+    program.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return program
+
+
 def prose(page: Path) -> str:
     """The page without its fenced blocks."""
     return FENCE.sub("", page.read_text(encoding="utf-8"))

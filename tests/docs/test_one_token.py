@@ -7,7 +7,6 @@ the two pages have come apart. The blocks keep their line numbers, so that a fai
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
@@ -37,22 +36,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def as_program(page: Path, to: Path) -> Path:
-    """The page as a program: what is no Python becomes empty lines."""
-    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
-    for block in pages.blocks(page, "python"):
-        body = block.text.splitlines()
-        lines[block.line : block.line + len(body)] = body
-    program = to / f"{page.stem}.py"
-    program.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return program
-
-
 def test_the_blocks_run_in_order_and_show_what_the_page_says(tmp_path, monkeypatch, one_thread):
     monkeypatch.chdir(pages.ROOT)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    names = runpy.run_path(str(as_program(ENGLISH, tmp_path)))
+    names = runpy.run_path(str(pages.as_program(ENGLISH, tmp_path)))
     assert "".join(names["texts"]) == names["sentence"]
     assert f"> {names['sentence']}" in ENGLISH.read_text(encoding="utf-8")
 
