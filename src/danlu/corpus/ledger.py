@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from danlu.base.records import Document, Split
-from danlu.corpus.readers import FileReader
-from danlu.corpus.units import DUPLICATES, Record, Rejection, Unit, text_of
+from danlu.corpus.units import DUPLICATES, Closed, Record, Rejection, Unit, text_of
 
 WRITTEN, REJECTED, DUPLICATE = "written", "rejected", "duplicates"
 
@@ -76,12 +75,11 @@ class Ledger:
         self.languages[document.language].subtract({"documents": 1, "bytes": size})
         self.text_bytes -= size
 
-    def closed(self, reader: FileReader) -> None:
-        """The reader has handed out its last unit and knows its bytes."""
-        name = reader.file.name
-        self.bytes_in[name] += reader.bytes_read
-        self.bytes_between[name] += reader.bytes_between
-        self.encodings[name] = reader.encoding
+    def closed(self, file: Closed) -> None:
+        """The file's reader has handed out its last unit and knows its bytes."""
+        self.bytes_in[file.file] += file.bytes_read
+        self.bytes_between[file.file] += file.bytes_between
+        self.encodings[file.file] = file.encoding
 
     def check(self, lines_written: Mapping[str, int] | None = None) -> None:
         """LawBroken where a file's units or bytes do not add up, or where the files on disk hold other counts.

@@ -15,12 +15,12 @@ from danlu.base.records import Document, Split
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.decontaminate import Decontaminator
 from danlu.corpus.dedup import Seen
+from danlu.corpus.engine import Piece, cleaned
 from danlu.corpus.ledger import Ledger
 from danlu.corpus.neardup import NearDuplicates
-from danlu.corpus.readers import FileReader
 from danlu.corpus.sources import SourceFile
 from danlu.corpus.split import Splitter
-from danlu.corpus.units import Record, Rejection, Unit
+from danlu.corpus.units import Closed, Record, Rejection, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,25 @@ class Pipeline:
     decontaminator: Decontaminator | None = None
 
     def outcomes(self, files: Iterable[SourceFile]) -> Iterator[Outcome]:
-        """One Outcome for every unit of every file."""
-        for file in files:
-            reader = FileReader(file)
-            for unit in reader:
-                self.ledger.arrived(unit)
-                result = self._result(unit)
-                side = None if isinstance(result, Rejection) else self.splitter.side(result)
-                self.ledger.settled(unit, result, side if side is not None else "")
-                if self.similar is not None and side is not None and isinstance(result, Document):
-                    self.similar.add(result, side, unit.file, unit.size_bytes)
-                yield Outcome(result, side, unit.size_bytes)
-            self.ledger.closed(reader)
+        """One Outcome for every unit of every file, read and cleaned here."""
+        return self.settled(cleaned(files, self.cleaner))
+
+    def settled(self, pieces: Iterable[Piece]) -> Iterator[Outcome]:
+        """One Outcome for every unit, read and cleaned elsewhere, in the order of the files."""
+        for piece in pieces:
+            if isinstance(piece, Closed):
+                self.ledger.closed(piece)
+                continue
+            self.ledger.arrived(piece)
+            result = self._result(piece)
+            side = None if isinstance(result, Rejection) else self.splitter.side(result)
+            self.ledger.settled(piece, result, side if side is not None else "")
+            if self.similar is not None and side is not None and isinstance(result, Document):
+                self.similar.add(result, side, piece.file, piece.size_bytes)
+            yield Outcome(result, side, piece.size_bytes)
 
     def _result(self, unit: Unit) -> Record | Rejection:
-        if isinstance(unit.content, Rejection):
-            return replace(unit.content, excerpt=self.cleaner.hide(unit.content.excerpt))
-        cleaned = self.cleaner.clean(unit.content)
+        cleaned = unit.content
         if isinstance(cleaned, Rejection):
             return cleaned
         if self.decontaminator is not None and self._is_learned_from(cleaned, unit.file):

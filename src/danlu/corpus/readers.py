@@ -28,7 +28,7 @@ from danlu.corpus.normalise import SURROGATE
 from danlu.corpus.shapes import Misshapen, to_record
 from danlu.corpus.sources import ARRAY, BLANK_LINE, COMPRESSIONS, LINES, TABLE, TEXT, SourceFile
 from danlu.corpus.streams import MAX_LINE_BYTES, StreamDamaged, chunks, lines
-from danlu.corpus.units import Rejection, Unit, excerpt
+from danlu.corpus.units import Closed, Rejection, Unit, excerpt
 
 PART_BYTES = 1 << 20
 """A longer document is cut at the next end of a line: one book is many documents, and memory holds one of them."""
@@ -65,6 +65,10 @@ class FileReader:
             yield from READERS[self.file.format](self)
         except StreamDamaged as damage:
             yield self._rejected(damage.reason, damage.partial, damage.partial_bytes, damage.detail)
+
+    def closed(self) -> Closed:
+        """What was counted; to be asked once all units are handed out."""
+        return Closed(self.file.name, self.bytes_read, self.bytes_between, self.encoding)
 
     def text_units(self) -> Iterator[Unit]:
         """Documents of a text file: the whole of it, or what stands between separators."""

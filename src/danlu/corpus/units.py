@@ -103,6 +103,24 @@ class Unit:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What the reader of a file has counted once its last unit is out."""
+
+    file: str
+    bytes_read: int
+    bytes_between: int
+    encoding: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "bytes_read": self.bytes_read,
+            "bytes_between": self.bytes_between,
+            "encoding": self.encoding,
+        }
+
+
 def excerpt(text: str | bytes) -> str:
     """The beginning of a text on one line, for a person to recognise it; bytes that are no UTF-8 show as U+FFFD."""
     if isinstance(text, bytes):

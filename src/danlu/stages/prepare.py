@@ -2,7 +2,8 @@
 
 Takes: nothing but raw files (txt, JSON Lines, JSON, Parquet, each also as .gz or .zst, in folders) and generators.
 Makes: `{train,validation,test}.jsonl`, `conversations-*.jsonl`, `rejected.jsonl` with each reason, `report.json`.
-Cost: one pass over the text, a few megabytes a second; memory grows by about 200 bytes a record (hashes and ids).
+Cost: one pass over the text, a few megabytes a second and process, and the space of the cleaned text once more while it
+runs: killed, it goes on behind the last shard of 16 MB that was cleaned. Memory grows by some 200 bytes a record.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
+from danlu.base.artifact import Artifact, digest, fingerprint, open_artifact, seal, write_atomically
 from danlu.base.config import Bytes, Count, Settings
-from danlu.base.errors import DataError
+from danlu.base.errors import ArtifactError, DataError
 from danlu.base.records import SPLITS
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from danlu.corpus.sources import SourceFile
 
 VERSION = 1
-DIARY = ("report.json", "sources/manifest.json")
+REPORT = "report.json"
+DIARY = (REPORT, "sources/manifest.json")
 """Files about the making, for people: no later stage reads them."""
 SCRATCH = "scratch"
 
@@ -202,6 +205,13 @@ class Config(Settings):
         Decontaminate(),
         description="paths of evaluation files; records for training in which a part of one stands are dropped",
     )
+    workers: Count = Field(
+        1,
+        ge=1,
+        le=256,
+        exclude=True,  # any number makes the same bytes, so it is no part of what was made
+        description="processes that read and clean; the result is the same for any number",
+    )
     seed: int = Field(0, description="key of the split, and the seed of what is generated")
 
     @field_validator("sources", mode="before")
@@ -224,41 +234,16 @@ def source_fingerprint(config: Config) -> str:
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Read every source to its end, write what is kept and what is not, check that nothing vanished, report."""
-    from danlu.corpus.ledger import Ledger
-    from danlu.corpus.writer import CorpusWriter, lines_on_disk
-
     started_at = time.monotonic()
-    _sweep(out)
     given = _given(config)
     listing = _listing(config, given)
-    ledger = Ledger()
-    pipeline = _pipeline(config, ledger, out)
-    files = [*_generated(config, out), *given]
-    with (
-        CorpusWriter(out) as writer,
-        pipeline.similar if pipeline.similar is not None else nullcontext(),
-        console.progress("cleaning", unit="records") as shown,
-    ):
-        for outcome in shown.each(pipeline.outcomes(files)):
-            writer.write(outcome)
-    if pipeline.similar is not None:
-        _prune(out, pipeline.similar, ledger)
-    ledger.check(lines_on_disk(out))
-    if (now := _listing(config, given)) != listing:
-        changed = [name for name, facts in listing["files"].items() if now["files"].get(name) != facts]
-        raise DataError(
-            "raw files changed while they were read",
-            where=", ".join(changed[:5]),
-            found=f"{len(changed):,} of {len(listing['files']):,} files are others now than they were at the beginning",
-            remedy="run the stage again when they are at rest",
-        )
-    report = {**ledger.report(), "masked": dict(sorted(pipeline.cleaner.masked.items()))}
-    if pipeline.decontaminator is not None:
-        report["decontaminated"] = pipeline.decontaminator.report()
-    write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    _say(report)
-    _refuse_nothing(report)
-    sources = _seal_sources(out, listing)
+    made_from = digest({"version": VERSION, "config": config.model_dump(mode="json"), "listing": listing})
+    if not _is_written(out, made_from):
+        _make(config, out, given, made_from)
+        _refuse_changes(listing, _listing(config, given))
+        _seal_sources(out, listing, made_from)
+    _clear_shards(out)
+    report, sources = json.loads((out / REPORT).read_bytes()), open_artifact(out / "sources")
     return seal(
         out,
         kind="corpus",
@@ -274,16 +259,72 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
-def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
+def _make(config: Config, out: Path, given: list[SourceFile], made_from: str) -> None:
+    """Write the corpus and its report, check that nothing vanished, refuse a corpus that teaches nothing."""
+    from danlu.corpus.engine import Work
+    from danlu.corpus.ledger import Ledger
+    from danlu.corpus.writer import CorpusWriter, lines_on_disk
+
+    shards = out / SCRATCH / f"shards-{made_from[:16]}"
+    _sweep(out, keep=shards)
+    ledger = Ledger()
+    pipeline = _pipeline(config, ledger, out)
+    work = Work([*_generated(config, out), *given], partial(_cleaner, config), shards)
+    with (
+        CorpusWriter(out) as writer,
+        pipeline.similar if pipeline.similar is not None else nullcontext(),
+        console.progress("cleaning", unit="records") as shown,
+    ):
+        for outcome in shown.each(pipeline.settled(work.pieces(pipeline.cleaner, config.workers))):
+            writer.write(outcome)
+    if pipeline.similar is not None:
+        _prune(out, pipeline.similar, ledger)
+    ledger.check(lines_on_disk(out))
+    report = {**ledger.report(), "masked": dict(sorted(pipeline.cleaner.masked.items()))}
+    if pipeline.decontaminator is not None:
+        report["decontaminated"] = pipeline.decontaminator.report()
+    write_atomically(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _say(report)
+    _refuse_nothing(report)
+
+
+def _is_written(out: Path, made_from: str) -> bool:
+    """True where a run was killed between its last file and its seal: the corpus is whole and lies on the disk."""
+    try:
+        return open_artifact(out / "sources").manifest.get("made_from") == made_from
+    except ArtifactError:
+        return False
+
+
+def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """DataError where the raw text is another one than at the beginning: half of each would be read."""
+    if now == before:
+        return
+    changed = [name for name, facts in before["files"].items() if now["files"].get(name) != facts]
+    raise DataError(
+        "raw files changed while they were read",
+        where=", ".join(changed[:5]),
+        found=f"{len(changed):,} of {len(before['files']):,} files are others now than they were at the beginning",
+        remedy="run the stage again when they are at rest",
+    )
+
+
+def _cleaner(config: Config) -> Cleaner:
+    """The rules for one record; every process that cleans makes them anew."""
     from danlu.corpus.clean import Cleaner
-    from danlu.corpus.dedup import Seen
     from danlu.corpus.filters import Limits
-    from danlu.corpus.pipeline import Pipeline
     from danlu.corpus.privacy import Privacy
-    from danlu.corpus.split import Splitter
 
     limits = Limits(**config.filters.model_dump())
-    cleaner = Cleaner(limits, config.languages, Privacy(action=config.private_data))
+    return Cleaner(limits, config.languages, Privacy(action=config.private_data))
+
+
+def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
+    from danlu.corpus.dedup import Seen
+    from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.split import Splitter
+
+    cleaner = _cleaner(config)
     return Pipeline(
         cleaner,
         Seen(near=config.near_duplicates),
@@ -370,13 +411,23 @@ def _generated(config: Config, out: Path) -> list[SourceFile]:
     return source_files(made)
 
 
-def _sweep(out: Path) -> None:
-    """Begin anew: an interrupted run leaves half a corpus, which costs less to make again than to trust."""
-    for name in (SCRATCH, "sources"):
-        shutil.rmtree(out / name, ignore_errors=True)
+def _sweep(out: Path, keep: Path) -> None:
+    """Remove what an interrupted run left, but for the shards that it cleaned from the same text by the same rules."""
+    shutil.rmtree(out / "sources", ignore_errors=True)
+    for path in (out / SCRATCH).glob("*"):
+        if path != keep:
+            shutil.rmtree(path)
 
 
-def _seal_sources(out: Path, listing: Mapping[str, Any]) -> Artifact:
+def _clear_shards(out: Path) -> None:
+    """Remove the cleaned shards, which the corpus holds by now; what was generated stays for people to look at."""
+    for path in (out / SCRATCH).glob("shards-*"):
+        shutil.rmtree(path)
+    with suppress(OSError):  # something else lies there, or nothing does
+        (out / SCRATCH).rmdir()
+
+
+def _seal_sources(out: Path, listing: Mapping[str, Any], made_from: str) -> Artifact:
     """The raw text as a parent of its own: names and hashes of all files, in `sources/manifest.json`."""
     folder = out / "sources"
     folder.mkdir()
@@ -390,6 +441,7 @@ def _seal_sources(out: Path, listing: Mapping[str, Any]) -> Artifact:
         parents={},
         metrics=counts,
         seconds=0.0,
+        extra={"made_from": made_from},
     )
 
 

@@ -1,0 +1,206 @@
+"""Reading and cleaning, which know one record at a time, on any number of processes and over any number of kills.
+
+In: source files, a Cleaner, a folder for what is done. Out: their units in order, cleaned, and what each file's reader
+counted. Called by `stages.prepare`. The units of some files, or of one large file, are cut into shards of SHARD_BYTES;
+a shard that is cleaned is a file in the folder, there whole or not at all. Where the cuts lie depends on nothing but
+the files, so that any number of processes makes the same shards, and one that starts after a kill repeats no finished
+one. What depends on other records (duplicates, names, sides) is `pipeline`'s. Drops nothing, decides nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields, replace
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+
+from danlu.base.artifact import write_atomically
+from danlu.base.errors import DataError
+from danlu.base.records import conversation_from_dict, document_from_dict
+from danlu.corpus.clean import Cleaner
+from danlu.corpus.readers import FileReader
+from danlu.corpus.sources import SourceFile
+from danlu.corpus.units import Closed, Record, Rejection, Unit
+
+SHARD_BYTES = 1 << 24
+"""Of the units as they were read. Some seconds of work, and what a kill can cost each process."""
+Piece: TypeAlias = Unit | Closed
+Part: TypeAlias = tuple[SourceFile, ...]
+Job: TypeAlias = tuple[Part, Path]
+"""Some files, and how the names of their shards begin."""
+
+
+def cleaned(files: Iterable[SourceFile], cleaner: Cleaner) -> Iterator[Piece]:
+    """Every unit of every file, cleaned, and after the last of each file what its reader counted."""
+    for file in files:
+        reader = FileReader(file)
+        for unit in reader:
+            yield _clean(unit, cleaner)
+        yield reader.closed()
+
+
+@dataclass(frozen=True)
+class Work:
+    """Files to be cleaned by way of shards in `folder`, of which those that lie there are not made again.
+
+    `make_cleaner` is what every process makes its Cleaner with.
+    """
+
+    files: Sequence[SourceFile]
+    make_cleaner: Callable[[], Cleaner]
+    folder: Path
+
+    def pieces(self, cleaner: Cleaner, workers: int = 1) -> Iterator[Piece]:
+        """What `cleaned` gives, in its order; what the processes counted is added to the counters of `cleaner`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        jobs = [(part, self.folder / f"{number:06d}") for number, part in enumerate(_parts(self.files))]
+        for shard in self._alone(jobs) if workers == 1 else self._together(jobs, workers):
+            yield from _read(shard, cleaner)
+
+    def _alone(self, jobs: Sequence[Job]) -> Iterator[Path]:
+        for part, stem in jobs:
+            yield from _make(part, self.make_cleaner(), stem)
+
+    def _together(self, jobs: Sequence[Job], workers: int) -> Iterator[Path]:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks
+        pool = ProcessPoolExecutor(workers, mp_context=context)
+        try:
+            started = [(stem, self._submit(pool, part, stem, workers)) for part, stem in jobs]
+            for stem, futures in started:
+                for future in futures:
+                    future.result()
+                yield from _made(stem)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process that cleans was killed, perhaps for want of memory",
+                found=error,
+                remedy="run it again, it goes on where it stopped; fewer prepare.workers take less memory",
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _submit(self, pool: ProcessPoolExecutor, part: Part, stem: Path, workers: int) -> list[Future[None]]:
+        """A large file is read by every process, and each cleans its share of the shards: reading takes less."""
+        shares = workers if sum(map(_size, part)) > 2 * SHARD_BYTES else 1
+        return [pool.submit(_make_all, part, self.make_cleaner, stem, (share, shares)) for share in range(shares)]
+
+
+def _clean(unit: Unit, cleaner: Cleaner) -> Unit:
+    if isinstance(unit.content, Rejection):
+        return replace(unit, content=replace(unit.content, excerpt=cleaner.hide(unit.content.excerpt)))
+    return replace(unit, content=cleaner.clean(unit.content))
+
+
+def _size(file: SourceFile) -> int:
+    return file.path.stat().st_size if file.format is not None else 0
+
+
+def _parts(files: Sequence[SourceFile]) -> Iterator[Part]:
+    """Neighbouring files together until they fill a shard: a million small ones are not a million jobs."""
+    held: list[SourceFile] = []
+    size = 0
+    for file in files:
+        held.append(file)
+        size += _size(file)
+        if size >= SHARD_BYTES:
+            yield tuple(held)
+            held, size = [], 0
+    if held:
+        yield tuple(held)
+
+
+def _make_all(part: Part, make_cleaner: Callable[[], Cleaner], stem: Path, share: tuple[int, int]) -> None:
+    for _ in _make(part, make_cleaner(), stem, share):
+        pass
+
+
+def _make(part: Part, cleaner: Cleaner, stem: Path, share: tuple[int, int] = (0, 1)) -> Iterator[Path]:
+    """Clean every shard of this share (which of how many) that is not there yet; the paths of them all, in order."""
+    which, shares = share
+    for number, pieces in enumerate(_cut(part)):
+        path = _shard(stem, number)
+        if number % shares != which:
+            deque(pieces, maxlen=0)
+            continue
+        if path.exists():
+            deque(pieces, maxlen=0)
+        else:
+            counts: dict[str, Any] = {name: Counter() for name in _counters(cleaner)}
+            own = replace(cleaner, **counts)
+            lines = [line for piece in pieces for line in _written(piece, own)]
+            write_atomically(path, b"\n".join([orjson.dumps(counts), *lines, b""]))
+        yield path
+
+
+def _counters(cleaner: Cleaner) -> list[str]:
+    """The names of what a cleaner counts."""
+    return [one.name for one in fields(cleaner) if isinstance(getattr(cleaner, one.name), Counter)]
+
+
+def _shard(stem: Path, number: int) -> Path:
+    return stem.with_name(f"{stem.name}-{number:06d}.jsonl")
+
+
+def _made(stem: Path) -> Iterator[Path]:
+    """All shards of some files, which are there without a gap."""
+    return takewhile(Path.exists, (_shard(stem, number) for number in count()))
+
+
+def _cut(part: Part) -> Iterator[Iterator[Piece]]:
+    """Everything that the readers of some files hand out, in pieces of SHARD_BYTES; each is to be exhausted."""
+    stream = _raw(part)
+    for first in stream:
+        yield _until_full(first, stream)
+
+
+def _raw(part: Part) -> Iterator[Piece]:
+    for file in part:
+        reader = FileReader(file)
+        yield from reader
+        yield reader.closed()
+
+
+def _until_full(first: Piece, stream: Iterator[Piece]) -> Iterator[Piece]:
+    piece: Piece | None = first
+    size = 0
+    while piece is not None:
+        yield piece
+        size += piece.size_bytes if isinstance(piece, Unit) else 0
+        piece = next(stream, None) if size < SHARD_BYTES else None
+
+
+def _written(piece: Piece, cleaner: Cleaner) -> tuple[bytes, bytes]:
+    """Two lines: what kind of thing it is, and the thing as `writer` would write it, not nested any deeper."""
+    if isinstance(piece, Closed):
+        return b'["closed"]', orjson.dumps(piece.to_dict())
+    content = _clean(piece, cleaner).content
+    kind = "rejection" if isinstance(content, Rejection) else type(content).__name__.lower()
+    record: dict[str, Any] = content.to_dict()
+    if not isinstance(content, Rejection):
+        record["split"] = content.split
+    return orjson.dumps([kind, piece.file, piece.size_bytes]), orjson.dumps(record)
+
+
+def _read(shard: Path, cleaner: Cleaner) -> Iterator[Piece]:
+    """What `_make` wrote."""
+    with shard.open("rb") as file:
+        for name, counts in orjson.loads(next(file)).items():
+            getattr(cleaner, name).update(counts)
+        for head in file:
+            kind, *place = orjson.loads(head)
+            record = orjson.loads(next(file))
+            yield Closed(**record) if kind == "closed" else Unit(READ[kind](record), *place)
+
+
+READ: dict[str, Callable[[dict[str, Any]], Record | Rejection]] = {
+    "document": document_from_dict,
+    "conversation": conversation_from_dict,
+    "rejection": lambda record: Rejection(**record),
+}
