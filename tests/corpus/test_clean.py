@@ -12,7 +12,7 @@ from danlu.base.records import Conversation, Document, Message, ToolCall
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.filters import FILTERS, Limits
 from danlu.corpus.language import language_of
-from danlu.corpus.normalise import STEPS, normalise
+from danlu.corpus.normalise import STEPS, normalise, normaliser
 from danlu.corpus.privacy import KindName, Privacy
 from danlu.corpus.units import REASONS, Rejection
 
@@ -40,6 +40,35 @@ STORY = "春天到了，孩子们在河边放风筝。老人坐在树下喝茶�
 )
 def test_normalise(raw, clean):
     assert normalise(raw) == clean
+
+
+@pytest.mark.parametrize(
+    ("options", "raw", "clean"),
+    [
+        ({}, "ＡＢ１２，ﬁ①", "ＡＢ１２，ﬁ①"),
+        ({"width": "letters"}, "ＡＢ１２，\u3000ｶﾞｷﾞ", "AB12，\u3000ガギ"),
+        ({"width": "half"}, "ＡＢ１２，（\u3000）", "AB12,( )"),
+        ({"form": "nfkc"}, "ﬁ①Ａ，e\u0301", "fi1A,é"),
+        ({"form": "nfkc"}, "a\u00b4", "a \u0301"),
+        ({"form": "nfkc", "width": "half"}, "plain", "plain"),
+    ],
+)
+def test_forms_and_widths_are_options(options, raw, clean):
+    assert normaliser(**options)(raw) == clean
+
+
+@pytest.mark.parametrize(
+    ("script", "raw", "clean"),
+    [
+        ("simplified", "這個問題，頭髮和出發", "这个问题，头发和出发"),
+        ("traditional", "头发和出发", "頭髮和出發"),
+        ("keep", "頭髮", "頭髮"),
+    ],
+)
+def test_the_script_of_chinese_is_an_option(script, raw, clean):
+    pytest.importorskip("opencc", reason="OpenCC is in danlu[chinese]")
+    assert normaliser(script=script)(raw) == clean
+    assert normaliser(script=script)("plain") == "plain"
 
 
 def test_a_text_about_tags_keeps_them():

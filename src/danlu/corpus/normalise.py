@@ -2,7 +2,8 @@
 
 In: a string, also one with lone surrogates. Out: a string that is valid UTF-8. Called by `clean`. Every step is a pure
 function and stands in STEPS in the order of its use; none drops visible characters, except HTML where a text is full of
-it. Full and half width stay as written. Sources: Unicode Standard Annex 15 (forms), HTML Living Standard (elements).
+it. Full and half width, ligatures and both scripts of Chinese stay as written, unless `normaliser` is asked for one
+form. Sources: Unicode Standard Annex 15 (forms), HTML Living Standard (elements), OpenCC (Chinese).
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Any, Literal
+
+from danlu.base.errors import require
+
+Form = Literal["nfc", "nfkc"]
+Width = Literal["keep", "letters", "half"]
+Script = Literal["keep", "simplified", "traditional"]
 
 MARKUP_SHARE = 0.01
 """From this share of its characters on, tags are remains of a page; below it, a text speaks about tags."""
@@ -132,3 +140,49 @@ def normalise(text: str) -> str:
     for step in STEPS:
         text = step(text)
     return text
+
+
+FULL_WIDTH = re.compile(r"[\uff01-\uff5e\uff61-\uff9f\u3000]")
+KATAKANA = re.compile(r"[\uff61-\uff9f]+")
+LETTERS_TO_HALF = {
+    code: code - 0xFEE0 for code in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))
+}
+ALL_TO_HALF = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}}
+CONVERSIONS: dict[Script, str] = {"simplified": "t2s", "traditional": "s2t"}
+"""Names of OpenCC's tables: https://github.com/BYVoid/OpenCC"""
+
+
+def normaliser(form: Form = "nfc", width: Width = "keep", script: Script = "keep") -> Callable[[str], str]:
+    """A function for all steps with these options, each of which comes after them."""
+    steps: list[Callable[[str], str]] = [normalise]
+    if script in CONVERSIONS:
+        steps.append(_converter(script))
+    if form == "nfkc":
+        steps += [compatible, whitespace]
+    if width != "keep":
+        steps.append(lambda text: one_width(text, ALL_TO_HALF if width == "half" else LETTERS_TO_HALF))
+    return normalise if len(steps) == 1 else lambda text: _in_turn(text, steps)
+
+
+def _in_turn(text: str, steps: list[Callable[[str], str]]) -> str:
+    for step in steps:
+        text = step(text)
+    return text
+
+
+def compatible(text: str) -> str:
+    """Unicode form NFKC: ligatures, circled numbers, full-width letters and their like become plain characters."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def one_width(text: str, table: dict[int, Any]) -> str:
+    """Full-width letters and digits, or all of ASCII, in the width of Latin; katakana of half width in that of kana."""
+    if text.isascii() or not FULL_WIDTH.search(text):
+        return text
+    return KATAKANA.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(table))
+
+
+def _converter(script: Script) -> Callable[[str], str]:
+    """OpenCC's conversion, phrase by phrase; text without Chinese is passed by."""
+    convert = require("opencc", "chinese").OpenCC(CONVERSIONS[script]).convert
+    return lambda text: text if text.isascii() else convert(text)
