@@ -1,7 +1,9 @@
-"""Proofs of evaluation: E1, perplexity and bits per byte depend on the text and the model alone.
+"""Proofs of evaluation: E1, perplexity and bits per byte depend on the text and the model alone; E4, BLEU and ROUGE
+cut Chinese as the field does.
 
-In: a tiny model, a model whose probabilities are known by hand, two tokenizers. Out: red where batch size, order,
-window or tokenizer change a score. Does not say that a model is good.
+In: a tiny model, a model whose probabilities are known by hand, two tokenizers; pairs of texts. Out: red where batch
+size, order, window or tokenizer change a score, or where the field's libraries give another. Does not say that a model
+is good.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from danlu.evaluate.metrics import bleu, rouge_l, rouge_n
 from danlu.evaluate.score import Piece, Score, log_likelihoods, score_texts, windows
 from danlu.model.config import ModelConfig
 from danlu.model.initialise import initialise
@@ -23,6 +26,11 @@ MUTANTS = {
         "src/danlu/evaluate/score.py",
         "scored[row, piece.first : len(piece.ids)] = True",
         "scored[row, piece.first :] = True",
+    ),
+    "E4": Mutant(
+        "src/danlu/evaluate/metrics.py",
+        'BLEU_TOKENIZERS = {"zh": "zh"',
+        'BLEU_TOKENIZERS = {"zh": "13a"',
     ),
 }
 TEXTS = ["a", "the cat sat", "小明在河边。", "word " * 40, "", "时" * 70, "mixed 中文 text, 3.5", "x" * 130]
@@ -158,3 +166,39 @@ def test_E1_the_models_mode_is_restored(model):
     score_texts(model, ByteTokenizer(), ["abc"])
     assert model.training
     model.eval()
+
+
+ANSWERS = ["安娜在茶馆找到20个西瓜。", "小明星期三去山上看书", "他在mill那里买了 3.5 斤苹果，很高兴"]
+WANTED = ["星期一安娜在茶馆找到20个西瓜，觉得很高兴。", "星期三小明去河边看书", "他在mill买了3.5斤红苹果，觉得很高兴"]
+
+
+class ByCharacter:
+    """A tokenizer for rouge-score: each Chinese character, each word of letters or digits; marks are dropped."""
+
+    def tokenize(self, text: str) -> list[str]:
+        spread = "".join(f" {sign} " if sign > "\u2e80" else sign for sign in text.lower())
+        return "".join(sign if sign.isalnum() else " " for sign in spread).split()
+
+
+def test_E4_bleu_of_chinese_is_sacrebleus_by_its_chinese_tokenizer():
+    import sacrebleu
+
+    found = bleu(ANSWERS, WANTED, language="zh")
+    assert found.score == sacrebleu.corpus_bleu(ANSWERS, [WANTED], tokenize="zh").score
+    assert found.score > 30 > 1 > sacrebleu.corpus_bleu(ANSWERS[:1], [WANTED[:1]], tokenize="13a").score
+
+
+@pytest.mark.parametrize(("answer", "wanted"), list(zip(ANSWERS, WANTED, strict=True)))
+def test_E4_rouge_of_chinese_is_rouge_scores_over_characters(answer, wanted):
+    scorer = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is an extra of development")
+    theirs = scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=ByCharacter()).score(wanted, answer)
+    ours = {
+        "rouge1": rouge_n(answer, wanted, 1),
+        "rouge2": rouge_n(answer, wanted, 2),
+        "rougeL": rouge_l(answer, wanted),
+    }
+    for name, found in ours.items():
+        reference = theirs[name]
+        assert (found.precision, found.recall) == (reference.precision, reference.recall), name
+        assert found.f1 == pytest.approx(reference.fmeasure)
+        assert found.f1 > 0.3
