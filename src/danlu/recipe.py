@@ -230,7 +230,8 @@ def _step(
     """Resolve one section; a stage that reads raw files adds their fingerprint to its ancestry, unless it is known."""
     module = section.stage.module()
     if "sources" not in ancestry and hasattr(module, "source_fingerprint"):
-        ancestry = {**ancestry, "sources": module.source_fingerprint(config)}
+        found = module.source_fingerprint(config)
+        ancestry = ancestry if found is None else {**ancestry, "sources": found}
     name = artifact.fingerprint(section.stage.name, module.VERSION, config.model_dump(mode="json"), ancestry)
     return Step(section, config, parents, origins, ancestry, folder, name)
 
@@ -353,7 +354,7 @@ def _other_content(step: Step, record: Mapping[str, Any]) -> list[str]:
         if "content" not in before:
             lines.append(f"input {need}: this folder does not say which files it was made from")
         elif before["content"] != artifact.content(manifest):
-            is_older = manifest["format_version"] < artifact.FORMAT_VERSION
+            is_older = manifest["format_version"] < artifact.MARKED_SINCE
             lines.append(
                 f"input {need} was sealed by an earlier danlu, which did not mark the files that count"
                 if is_older

@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from danlu.base.artifact import Artifact, open_artifact
-from danlu.base.errors import DataError
+from danlu.base.errors import ConfigError, DataError
 from danlu.base.records import Conversation, Document, Message
 from danlu.commands import inspect
 from danlu.shards.batches import IGNORE
@@ -59,6 +60,45 @@ def test_the_tokenizer_artefact_is_complete(inputs):
     assert set(facts["languages"]) == {"all", "en", "zh"}
     assert facts["languages"]["zh"]["bytes_per_token"] > 1
     assert "".join(facts["examples"]["en"])
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "characters", "bytes", "words"])
+def test_every_kind_makes_rows_and_reports_bytes_per_token(inputs, tmp_path, kind):
+    both = {"corpus": inputs["corpus"]}
+    both["tokenizer"] = made(tokenizer, tmp_path / "tokenizer", both, kind=kind, vocabulary_size=600)
+    facts = report(both["tokenizer"])
+    assert facts["kind"] == kind
+    assert set(facts["languages"]) == {"all", "en", "zh"}
+    assert all(row["bytes_per_token"] > 0 for row in facts["languages"].values())
+    is_lossy = kind in ("wordpiece", "words")
+    assert all(("unknown_share" in row) == is_lossy for row in facts["languages"].values())
+    assert ("segmenter" in facts) == (kind == "words")
+    rows = report(made(shard, tmp_path / "rows", both, row_length=2048))["pretrain-train"]
+    encode = Tokenizer.load(both["tokenizer"].folder).encode
+    texts = [json.loads(line)["text"] for line in inputs["corpus"].path("train.jsonl").open("rb")]
+    assert rows["tokens_in"] == rows["tokens_out"] > sum(len(encode(text)) + 2 for text in texts)
+
+
+def test_an_extended_tokenizer_follows_the_one_it_extends(inputs, tmp_path):
+    base, corpus = inputs["tokenizer"].folder, {"corpus": inputs["corpus"]}
+    settings = {"extend": str(base), "vocabulary_size": 440}
+    longer = made(tokenizer, tmp_path / "longer", corpus, **settings)
+    old, new = Tokenizer.load(base), Tokenizer.load(longer.folder)
+    assert (old.size, new.size) == (400, 440)
+    assert [new.bytes_of(id) for id in range(400)] == [old.bytes_of(id) for id in range(400)]
+    assert longer.manifest["sources"] == tokenizer.source_fingerprint(tokenizer.Config(**settings)) == old.fingerprint
+    assert tokenizer.source_fingerprint(tokenizer.Config()) is None
+    with pytest.raises(ConfigError, match="of another kind"):
+        made(tokenizer, tmp_path / "other", corpus, kind="words", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "bytes", "min_frequency": 3}, {"kind": "words", "max_token_length": 9}, {"kind": "bytes", "extend": "x"}],
+)
+def test_a_setting_that_says_nothing_about_a_kind_is_refused(settings):
+    with pytest.raises(ValidationError, match=r"says nothing about kind|no new tokens"):
+        tokenizer.Config(**settings)
 
 
 def test_versions_that_follow_the_template_can_be_read(inputs, shards, capsys):

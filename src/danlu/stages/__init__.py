@@ -25,9 +25,10 @@ class Stage:
     def module(self) -> ModuleType:
         """The stage's file: `Config`, `VERSION`, `run`, and what it offers to planning.
 
-        That is, where it applies: `source_fingerprint(config)` of raw files, `architecture(config, …)` of the model
-        that begins here, `refusal(model)`: why the stage could do nothing with one of that architecture; and of those
-        that train, `TRAINING_ROWS`, `batch_rows(config, row_length)` and `horizon(config, model)`.
+        That is, where it applies: `source_fingerprint(config)` of raw files, or None where there are none,
+        `architecture(config, …)` of the model that begins here, `refusal(model)`: why the stage could do nothing with
+        one of that architecture; and of those that train, `TRAINING_ROWS`, `batch_rows(config, row_length)` and
+        `horizon(config, model)`.
         """
         return importlib.import_module(f"danlu.stages.{self.name}")
 
@@ -41,7 +42,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("prepare", "corpus", "clean, deduplicate and split raw text; every rejection has its reason"),
-        Stage("tokenizer", "tokenizer", "learn a byte-level BPE vocabulary", _CORPUS),
+        Stage("tokenizer", "tokenizer", "learn a vocabulary", _CORPUS),
         Stage("shard", "shards", "turn text into packed rows of ids on disk", {**_CORPUS, **_TOKENIZER}),
         Stage("pretrain", "model", "train a Transformer on rows of text", {**_SHARDS, **_TOKENIZER}, every_rank=True),
         Stage("finetune", "model", "teach a model to answer", {**_MODEL, **_SHARDS, **_TOKENIZER}, every_rank=True),

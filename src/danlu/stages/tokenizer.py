@@ -1,8 +1,8 @@
-"""Tokenizer: learn a byte-level BPE vocabulary from the corpus.
+"""Tokenizer: learn a vocabulary from the corpus, or add to one.
 
-Takes: a corpus.
+Takes: a corpus; with `extend`, also the folder of the tokenizer or model whose vocabulary is added to.
 Makes: `tokenizer.json` and its neighbours with the chat template, as transformers reads them, and `report.json` (bytes
-per token by language, the longest tokens, a sentence of each language in tokens).
+per token by language, the share of unknown words where a kind has such, the longest tokens, a sentence in tokens).
 Cost: about a second for each megabyte of `sample_bytes`, and memory for the different words in it.
 """
 
@@ -13,20 +13,21 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
 from danlu.base.config import Bytes, Count, Settings
-from danlu.base.errors import DataError
+from danlu.base.errors import ConfigError, DataError
 from danlu.base.records import read_conversations, read_documents
 from danlu.tokenizer.chat import turns, version_with_template
+from danlu.tokenizer.extend import extend
+from danlu.tokenizer.tokenizer import Tokenizer
 from danlu.tokenizer.train import SMALLEST_VOCABULARY, compression, train
-
-if TYPE_CHECKING:
-    from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.tokenizer.vocabularies import KINDS, kind_of
+from danlu.tokenizer.words import segmenter
 
 VERSION = version_with_template(1)
 DIARY = ("report.json",)
@@ -39,15 +40,36 @@ EXAMPLE_CHARACTERS = 60
 class Config(Settings):
     """What the vocabulary is learnt from and how large it may become."""
 
+    kind: Literal["bpe", "wordpiece", "unigram", "characters", "bytes", "words"] = Field(
+        "bpe", description="what a token is; wordpiece and words write <UNK> for what they do not know"
+    )
+    extend: str | None = Field(
+        None, min_length=1, description="a folder with a tokenizer: its ids are kept, new tokens come after them"
+    )
     vocabulary_size: Count = Field(
         8192, ge=SMALLEST_VOCABULARY, le=1_000_000, description="tokens in all: 8 control tokens, 256 bytes, merges"
     )
-    min_frequency: int = Field(2, ge=1, description="how often a pair must occur to become a token")
+    min_frequency: int = Field(2, ge=1, description="how often a pair, character or word must occur to become a token")
     max_token_length: int = Field(15, ge=1, description="longest token in bytes; a Chinese character has three")
     sample_bytes: Bytes = Field(
         20_000_000, ge=1, description="about how much text is read for learning, drawn evenly from the whole corpus"
     )
     seed: int = Field(0, description="chooses the texts where the corpus is larger than sample_bytes")
+
+    @model_validator(mode="after")
+    def _limits_mean_something(self) -> Config:
+        for name in ("min_frequency", "max_token_length"):
+            is_default = getattr(self, name) == type(self).model_fields[name].default
+            if name not in KINDS[self.kind].limits and not is_default:
+                raise ValueError(f"{name} says nothing about kind: {self.kind}; leave it out")
+        if self.kind == "bytes" and self.extend is not None:
+            raise ValueError("kind: bytes has no new tokens to learn; say kind: bpe, which adds merges to bytes")
+        return self
+
+
+def source_fingerprint(config: Config) -> str | None:
+    """The name of the vocabulary that is added to, where there is one."""
+    return None if config.extend is None else _base(config, config.extend).fingerprint
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
@@ -55,16 +77,13 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     started_at = time.monotonic()
     corpus = inputs["corpus"]
     with console.progress("reading text", unit="bytes") as progress:
-        tokenizer = train(
-            _counted(_sample(corpus, config), progress, corpus),
-            vocabulary_size=config.vocabulary_size,
-            min_frequency=config.min_frequency,
-            max_token_length=config.max_token_length,
-        )
+        tokenizer = _learn(config, _counted(_sample(corpus, config), progress, corpus))
     languages = compression(tokenizer, _measured(corpus))
     report = {
         "vocabulary_size": tokenizer.size,
         "asked_for": config.vocabulary_size,
+        **({"kind": config.kind} if config.kind != "bpe" else {}),
+        **({"segmenter": segmenter()} if config.kind == "words" else {}),
         "languages": languages,
         "longest_tokens": _longest(tokenizer),
         "examples": _examples(tokenizer, corpus),
@@ -86,7 +105,37 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         },
         seconds=time.monotonic() - started_at,
         seed=config.seed,
+        sources=source_fingerprint(config),
     )
+
+
+def _learn(config: Config, texts: Iterator[str]) -> Tokenizer:
+    """A vocabulary of its own, or the one of `extend` with more tokens."""
+    limits: dict[str, int] = {
+        "vocabulary_size": config.vocabulary_size,
+        "min_frequency": config.min_frequency,
+        "max_token_length": config.max_token_length,
+    }
+    if config.extend is None:
+        return train(texts, kind=config.kind, **limits)
+    base = _base(config, config.extend)
+    longer = extend(base, texts, **limits)
+    console.say(f"{longer.size - base.size:,} new tokens after the {base.size:,} of {config.extend}")
+    return longer
+
+
+def _base(config: Config, folder: str) -> Tokenizer:
+    """The tokenizer to extend; ConfigError where it is of another kind."""
+    tokenizer = Tokenizer.load(Path(folder).expanduser())
+    found = kind_of(json.loads(tokenizer.backend.to_str()))
+    if config.kind not in (found, {"bytes": "bpe"}.get(found)):
+        raise ConfigError(
+            "the tokenizer to extend is of another kind",
+            where=folder,
+            found=f"{found}, and tokenizer.kind is {config.kind}",
+            remedy=f"say tokenizer.kind={found}",
+        )
+    return tokenizer
 
 
 def _texts(corpus: Artifact, split: str) -> Iterator[tuple[str, str, str]]:
@@ -148,10 +197,12 @@ def _examples(tokenizer: Tokenizer, corpus: Artifact) -> dict[str, list[str]]:
 
 
 def _tell(report: Mapping[str, Any]) -> None:
-    if report["vocabulary_size"] < report["asked_for"]:
-        console.say(f"the text has pairs for {report['vocabulary_size']:,} of {report['asked_for']:,} tokens")
+    if report["vocabulary_size"] < report["asked_for"] and report.get("kind") != "bytes":
+        learnt = {"bpe": "pairs", "characters": "characters", "words": "words"}.get(report.get("kind", "bpe"), "pieces")
+        console.say(f"the text has {learnt} for {report['vocabulary_size']:,} of {report['asked_for']:,} tokens")
+    unknown = ("unknown", "share of tokens") if "unknown" in report["languages"].get("all", {}) else ()
     console.table(
-        ("language", "texts", "bytes", "tokens", "bytes per token"),
+        ("language", "texts", "bytes", "tokens", "bytes per token", *unknown),
         [(n, *r.values()) for n, r in report["languages"].items()],
     )
     for tokens in report["examples"].values():

@@ -2,8 +2,9 @@
 
 In: a `tokenizers` backend. Out: a list of `bytes`, one per id, whose concatenation is the UTF-8 text of a sequence.
 Called by `tokenizer`; it makes decoding and streaming one table look-up, the same for every kind of vocabulary.
-Covers the two families in use: byte-level (GPT-2, Llama 3, Qwen, ours) and SentencePiece style with byte fallback
-(Llama 1/2, Gemma, stories260k). Others are refused, because their tokens have no bytes of their own.
+Covers three families: byte-level (GPT-2, Llama 3, Qwen, ours), SentencePiece style with byte fallback (Llama 1/2,
+Gemma, stories260k), and tokens that stand for their own text (our other kinds; a word's later pieces are marked `##`).
+Others are refused, because their tokens have no bytes of their own.
 Source: the byte alphabet of GPT-2 (https://github.com/openai/gpt-2, MIT), by its rule: visible Latin-1 stays itself.
 """
 
@@ -20,6 +21,8 @@ from danlu.base.errors import UserError
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 SPACE = "▁"  # how SentencePiece writes a space inside a token
+CONTINUING = "##"  # how WordPiece marks a piece that does not begin its word
+DROPS_MARK = {"type": "Replace", "pattern": {"Regex": f"^{CONTINUING}"}, "content": ""}
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -47,9 +50,9 @@ def _byte_level(token: str, alphabet: dict[str, int]) -> bytes:
         return token.encode()
 
 
-def _sentence_piece(token: str, *, has_byte_tokens: bool) -> bytes:
+def _own_text(token: str, *, has_byte_tokens: bool) -> bytes:
     match = BYTE_TOKEN.fullmatch(token) if has_byte_tokens else None
-    return bytes([int(match[1], 16)]) if match else token.replace(SPACE, " ").encode()
+    return bytes([int(match[1], 16)]) if match else token.encode()
 
 
 def byte_table(backend: Backend, size: int) -> tuple[list[bytes], bool]:
@@ -60,9 +63,14 @@ def byte_table(backend: Backend, size: int) -> tuple[list[bytes], bool]:
     if "ByteLevel" in kinds and kinds <= {"ByteLevel", "Fuse", "ByteFallback"}:
         alphabet = byte_alphabet()
         return [b"" if token is None else _byte_level(token, alphabet) for token in tokens], False
+    has_bytes = "ByteFallback" in kinds
+    texts = ["" if token is None else token for token in tokens]
+    if "Fuse" in kinds and all(part["type"] in ("ByteFallback", "Fuse") or part == DROPS_MARK for part in parts):
+        if DROPS_MARK in parts:
+            texts = [text.removeprefix(CONTINUING) for text in texts]
+        return [_own_text(text, has_byte_tokens=has_bytes) for text in texts], False
     if kinds & {"Replace", "Metaspace"} and kinds <= {"Replace", "Metaspace", "ByteFallback", "Fuse", "Strip"}:
-        has_bytes = "ByteFallback" in kinds
-        table = [b"" if token is None else _sentence_piece(token, has_byte_tokens=has_bytes) for token in tokens]
+        table = [_own_text(text.replace(SPACE, " "), has_byte_tokens=has_bytes) for text in texts]
         return table, any(_drops_first_space(part) for part in parts)
     raise UserError(
         "this kind of tokenizer is not supported",

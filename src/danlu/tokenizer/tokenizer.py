@@ -67,6 +67,7 @@ class Tokenizer:
         self.special = {token.content: id for id, token in sorted(added.items()) if token.special}
         self._bytes, self.drops_first_space = byte_table(backend, self.size)
         self.special_ids = frozenset(self.special.values())
+        self.unknown_id = self._unknown()
         self.bos_id = self._named("bos_token")
         self.end_id, self.eos_id = self._ends()
         pad_id = self._named("pad_token")
@@ -78,6 +79,13 @@ class Tokenizer:
         value = self.settings.get(key)
         content = value["content"] if isinstance(value, Mapping) else value
         return self.backend.token_to_id(content) if content is not None else None
+
+    def _unknown(self) -> int | None:
+        """The id that stands for what the vocabulary cannot write; None where it can write everything."""
+        name = getattr(self.backend.model, "unk_token", None)
+        if name is None or getattr(self.backend.model, "byte_fallback", False):
+            return None
+        return self.backend.token_to_id(name)
 
     def _ends(self) -> tuple[int | None, int | None]:
         """(end of turn, end of document). Foreign chat models name their end of turn `eos_token`: tell them apart."""
@@ -138,13 +146,15 @@ class Tokenizer:
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of any bytes: valid UTF-8 as `encode` has it, each invalid byte as its own token.
 
-        Exact for byte-level vocabularies: `decode_bytes` gives the bytes back.
+        Exact where nothing is unknown to the vocabulary: `decode_bytes` gives the bytes back.
         """
         single = {value: id for id, value in enumerate(self._bytes) if len(value) == 1 and id not in self.special_ids}
         ids: list[int] = []
         for part in ESCAPED_BYTE.split(data.decode("utf-8", "surrogateescape")):
             if ESCAPED_BYTE.fullmatch(part):
-                ids += [single[bytes([ord(character) - 0xDC00])] for character in part]
+                invalid = [bytes([ord(character) - 0xDC00]) for character in part]
+                unknown = self.unknown_id
+                ids += [single[one] if unknown is None else single.get(one, unknown) for one in invalid]
             elif part:
                 ids += self.encode(part)
         return ids
@@ -209,14 +219,15 @@ class DecodeStream:
         return self._decoder.decode(b"", final=True)
 
 
-def new_settings(context_length: int = 1_000_000) -> dict[str, Any]:
+def new_settings(pad: str = PAD, context_length: int = 1_000_000) -> dict[str, Any]:
     """`tokenizer_config.json` of a tokenizer of ours. No token is added by itself: the template and `shards` do it."""
+    named = (BOS, EOS, pad)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BOS,
         "eos_token": EOS,
-        "pad_token": PAD,
-        "additional_special_tokens": [*ROLE_TOKENS.values(), END],
+        "pad_token": pad,
+        "additional_special_tokens": [token for token in CONTROL_TOKENS if token not in named],
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": False,
         "model_max_length": context_length,

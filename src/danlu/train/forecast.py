@@ -24,20 +24,38 @@ IGNORED = ("seed", "tokens", "epochs", "minutes", "watch", "checkpoints", "paral
 """Settings of the training that do not move the expected loss, or that the curve is over. The text's own seed does:
 two corpora of one recipe differ by 10 % in their validation loss, because they do not hold the same documents out."""
 
+LATER: dict[str, dict[str, Any]] = {
+    "prepare": {
+        "similar": {"drop": False, "shingle": 5, "bands": 14, "rows": 8},
+        "decontaminate": {"files": [], "words": 13, "characters": 20},
+    },
+    "tokenizer": {"kind": "bpe", "extend": None},
+    "pretrain": {"start": None, "embeddings": None},
+}
+"""Settings that came after the measuring, by stage: at these values they change nothing, and are not looked at."""
+
 
 def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
     """A name that runs share which differ in their own seed and length alone: same settings, same ancestors."""
-    facts: dict[str, Any] = {"stage": {key: value for key, value in config.items() if key not in IGNORED}}
+    own = {key: value for key, value in _of_old("pretrain", config).items() if key not in IGNORED}
+    facts: dict[str, Any] = {"stage": own}
     waiting = dict(inputs)
     while waiting:
         need, parent = waiting.popitem()
-        facts[f"{need}:{parent.manifest['stage']}"] = _without_patch_level(parent.config)
+        stage = parent.manifest["stage"]
+        facts[f"{need}:{stage}"] = _without_patch_level(_of_old(stage, parent.config))
         for name, above in parent.manifest["parents"].items():
             try:
                 waiting[f"{need}.{name}"] = open_artifact(parent.folder / above["folder"], verify=False)
             except ArtifactError:
                 facts[f"{need}.{name}"] = {"gone": above["fingerprint"]}
     return digest(facts)[:16]
+
+
+def _of_old(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that there were when the table was measured, and those of later ones that change something."""
+    later = LATER.get(stage, {})
+    return {key: value for key, value in config.items() if key not in later or value != later[key]}
 
 
 def _without_patch_level(value: Any) -> Any:
