@@ -271,7 +271,7 @@ def made_anew(monkeypatch, page, runs, name, old, new):
         path = out / name
         path.write_bytes(path.read_bytes().replace(old, new))
         manifest["files"] = artifact.hash_files(out, prepare.DIARY)
-        artifact.write_atomically(out / artifact.MANIFEST, json.dumps(manifest))
+        artifact.write_manifest(out, manifest)
         return artifact.open_artifact(out)
 
     with monkeypatch.context() as patch:
@@ -343,6 +343,7 @@ def test_a_result_made_from_a_folder_without_marks_is_stale_once_and_says_why(tm
     corpus = running.run(page, runs=runs)["prepare"]
     files = {name: {key: facts[key] for key in ("bytes", "sha256")} for name, facts in corpus.manifest["files"].items()}
     older = {**corpus.manifest, "files": files, "format_version": 1}
+    del older["sha256"]
     artifact.write_atomically(corpus.folder / artifact.MANIFEST, json.dumps(older))
     with pytest.raises(ConfigError, match="sealed by an earlier danlu, which did not mark the files that count"):
         running.run(page, runs=runs)
@@ -355,12 +356,10 @@ def test_a_result_whose_origin_nobody_can_compare_is_stale(tmp_path):
     made = running.run(page, runs=runs)
     manifest = dict(made["tokenizer"].manifest)
     older = {name: value for name, value in manifest["parents"]["corpus"].items() if name != "content"}
-    artifact.write_atomically(
-        made["tokenizer"].folder / artifact.MANIFEST, json.dumps({**manifest, "parents": {"corpus": older}})
-    )
+    artifact.write_manifest(made["tokenizer"].folder, {**manifest, "parents": {"corpus": older}})
     with pytest.raises(ConfigError, match="does not say which files it was made from"):
         running.run(page, runs=runs)
-    artifact.write_atomically(made["tokenizer"].folder / artifact.MANIFEST, json.dumps(manifest))
+    artifact.write_manifest(made["tokenizer"].folder, manifest)
     assert states(page, runs) == ["done", "done"]
     (made["prepare"].folder / artifact.MANIFEST).unlink()
     assert states(page, runs) == ["interrupted", "stale"]

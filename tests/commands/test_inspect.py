@@ -39,6 +39,6 @@ def test_a_parent_of_which_no_files_were_recorded_is_not_called_the_same(tmp_pat
     child = sealed(tmp_path / "finetune", "tuned", {}, {"model": parent})
     manifest = json.loads((child.folder / artifact.MANIFEST).read_text())
     del manifest["parents"]["model"]["content"]
-    artifact.write_atomically(child.folder / artifact.MANIFEST, json.dumps(manifest))
+    artifact.write_manifest(child.folder, manifest)
     inspect.run(child.folder)
     assert "its files were not recorded" in " ".join(capsys.readouterr().out.split())

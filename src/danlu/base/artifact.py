@@ -32,8 +32,9 @@ from danlu.base.errors import ArtifactError, no_such_folder
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 """What is being made here, from what: written before the work; once the artefact is finished, a part of its diary."""
-FORMAT_VERSION = 2
-"""2: the manifest marks the files of the diary; in a folder sealed before, all files are content."""
+FORMAT_VERSION = 3
+"""3: the manifest holds its own hash. 2: it marks the files of the diary; in an earlier folder all are content."""
+MARKED_SINCE, HASHED_SINCE = 2, 3
 BLOCK_BYTES = 1 << 20
 """Read at a time when hashing: a file of many gigabytes shows its progress."""
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
@@ -254,8 +255,15 @@ def seal(
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **(dict(extra) if extra is not None else {}),
     }
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return Artifact(folder, manifest)
+    return Artifact(folder, write_manifest(folder, manifest))
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a manifest with a hash over all that it says, so that a changed one is noticed; what was written."""
+    said = {key: value for key, value in manifest.items() if key != "sha256"}
+    said["sha256"] = digest(said)
+    write_atomically(folder / MANIFEST, json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return said
 
 
 def _relative(path: Path, start: Path) -> str:
@@ -301,17 +309,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError("the manifest cannot be read", where=path, found=error) from None
     needed = {"kind", "format_version", "fingerprint", "config", "parents", "files", "metrics"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise ArtifactError("the manifest is not one of danlu's", where=path)
+    if not isinstance(manifest["format_version"], int):
+        raise ArtifactError("the manifest was changed", where=path, found=f"format {manifest['format_version']!r:.40}")
     if manifest["format_version"] > FORMAT_VERSION:
         raise ArtifactError(
             "the artefact was made by a newer danlu",
             where=folder,
             found=f"format version {manifest['format_version']}, this danlu reads up to {FORMAT_VERSION}",
             remedy="upgrade danlu",
+        )
+    said = {key: value for key, value in manifest.items() if key != "sha256"}
+    is_hashed = "sha256" in manifest or manifest["format_version"] >= HASHED_SINCE
+    if is_hashed and manifest.get("sha256") != digest(said):
+        raise ArtifactError(
+            "the manifest was changed",
+            where=path,
+            found="another SHA-256 than it states",
+            remedy="restore it or make the artefact again with --again",
         )
     return manifest
 

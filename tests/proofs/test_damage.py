@@ -1,0 +1,248 @@
+"""Proof of RT3: whatever happens to a file of an artefact or a checkpoint is noticed and named before it is used.
+
+In: a sealed artefact and three checkpoints; a thousand random harms (a flipped bit, a zeroed page, a cut, a lost file,
+two files swapped, files of two saves mixed, an edited manifest, a stale working folder). Out: red where one goes
+unnoticed, is not named, hides a good older checkpoint, or where anything is deleted. Prints how fast that is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from danlu.base import console
+from danlu.base.artifact import MANIFEST, check_files, open_artifact, read_manifest, seal
+from danlu.base.errors import ArtifactError
+from danlu.train import checkpoint
+from tests.proofs.mutant import Mutant
+
+MUTANTS = {
+    "RT3": Mutant(
+        "src/danlu/base/artifact.py",
+        '    if is_hashed and manifest.get("sha256") != digest(said):\n',
+        '    if is_hashed and manifest.get("sha256") is None:\n',
+    ),
+}
+HARMS_IN_ALL = 1000
+STEPS = (2, 4, 6)
+PAGE_BYTES = 4096
+
+
+def one_file(folder: Path, draw: random.Random) -> Path:
+    return draw.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def flip(folder: Path, other: Path, draw: random.Random) -> str:
+    path = one_file(folder, draw)
+    data = bytearray(path.read_bytes())
+    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+    return path.name
+
+
+def zero(folder: Path, other: Path, draw: random.Random) -> str:
+    path = one_file(folder, draw)
+    data = bytearray(path.read_bytes())
+    start = draw.randrange(0, len(data), PAGE_BYTES)
+    page = data[start : start + PAGE_BYTES]
+    assert any(page), "a page of zeros would stay as it is"
+    data[start : start + PAGE_BYTES] = bytes(len(page))
+    path.write_bytes(data)
+    return path.name
+
+
+def cut(folder: Path, other: Path, draw: random.Random) -> str:
+    path = one_file(folder, draw)
+    os.truncate(path, draw.randrange(path.stat().st_size))
+    return path.name
+
+
+def lose(folder: Path, other: Path, draw: random.Random) -> str:
+    path = one_file(folder, draw)
+    path.unlink()
+    return path.name
+
+
+def swap(folder: Path, other: Path, draw: random.Random) -> str:
+    first, second = draw.sample(sorted(path for path in folder.iterdir() if path.is_file()), 2)
+    data = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(data)
+    return MANIFEST if MANIFEST in (first.name, second.name) else first.name
+
+
+def mix(folder: Path, other: Path, draw: random.Random) -> str:
+    """A file of another save of the same shape takes the place of one."""
+    path = one_file(folder, draw)
+    shutil.copyfile(other / path.relative_to(folder), path)
+    return path.name
+
+
+def edit(folder: Path, other: Path, draw: random.Random) -> str:
+    """A value somewhere in the manifest is another one; it is still JSON that anybody would believe."""
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_bytes())
+    places = list(leaves(manifest))
+    holder, key = draw.choice(places)
+    value = holder[key]
+    if isinstance(value, int | float):
+        holder[key] = value + 1
+    else:
+        holder[key] = f"{value}"[:-1] + ("1" if not str(value).endswith("1") else "2")
+    path.write_text(json.dumps(manifest))
+    return MANIFEST
+
+
+def leaves(value: object):
+    """(its holder, its key) of every plain value in nested dictionaries."""
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, dict):
+            yield from leaves(item)
+        elif item is not None:
+            yield value, key
+
+
+HARMS: dict[str, Callable[[Path, Path, random.Random], str]] = {
+    "a bit flipped": flip,
+    "a page zeroed": zero,
+    "cut": cut,
+    "a file lost": lose,
+    "two files swapped": swap,
+    "files of two saves mixed": mix,
+    "the manifest edited": edit,
+}
+
+
+def make_artifact(folder: Path, seed: int) -> None:
+    (folder / "rows").mkdir(parents=True)
+    for name in ("ids.bin", "records.jsonl", "rows/pieces.bin"):
+        (folder / name).write_bytes(random.Random(f"{seed} {name}").randbytes(5000))
+    facts = {"seed": seed, "config": {"tokens": seed, "model": {"layers": 2}}, "metrics": {"loss": seed + 0.5}}
+    seal(folder, kind="shards", stage="shard", version=1, parents={}, seconds=float(seed), **facts)
+
+
+def save(folder: Path, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    parts = {
+        part: {name: torch.randn(30, 30, generator=generator) for name in ("a", "b")} for part in ("model", "optimizer")
+    }
+    checkpoint.save(folder, step, parts, {"progress": {"step": step, "tokens": 10 * step}, "sha": "0"})
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    """Two artefacts and three checkpoints, intact."""
+    top = tmp_path_factory.mktemp("sound")
+    for number in (1, 2):
+        make_artifact(top / f"artifact-{number}", number)
+    for step in STEPS:
+        save(top / "checkpoints", step)
+    return top
+
+
+def harmed_artifact(sound: Path, work: Path, harm: str, draw: random.Random) -> None:
+    folder = work / "artifact"
+    shutil.copytree(sound / "artifact-1", folder)
+    name = HARMS[harm](folder, sound / "artifact-2", draw)
+    before = listed(folder)
+    with pytest.raises(ArtifactError) as caught:
+        open_artifact(folder)
+    assert name in str(caught.value) or name == MANIFEST
+    assert str(folder) in str(caught.value)
+    assert listed(folder) == before
+
+
+def harmed_checkpoint(sound: Path, work: Path, harm: str, draw: random.Random, said: list[str]) -> None:
+    folder = work / "checkpoints"
+    shutil.copytree(sound / "checkpoints", folder)
+    newest = [checkpoint.folder_name(step) for step in STEPS[::-1]]
+    count = draw.choice((1, 1, 2))  # of the newest checkpoints
+    named = [HARMS[harm](folder / one, folder / newest[-1], draw) for one in newest[:count]]
+    (folder / ".step-00000008.abc.tmp").mkdir()  # what a killed save left is no checkpoint
+    (folder / ".step-00000008.abc.tmp" / "model.safetensors").write_bytes(b"half")
+    before = listed(folder)
+    said.clear()
+    found = checkpoint.newest_valid(folder)
+    assert found is not None
+    assert found.step == STEPS[-1 - count]
+    assert len(said) == count
+    for one, name, sentence in zip(newest, named, said, strict=False):
+        assert one in sentence
+        assert name in sentence or name == MANIFEST
+    assert listed(folder) == before, "nothing is deleted"
+
+
+def test_RT3_a_thousand_harms_are_noticed_and_named(sound, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(console, "warn_once", said.append)
+    draw, counts = random.Random(0), Counter()
+    assert open_artifact(sound / "artifact-1").kind == "shards"
+    assert checkpoint.newest_valid(sound / "checkpoints").step == STEPS[-1]
+    for number in range(HARMS_IN_ALL):
+        work = tmp_path / str(number)
+        harm = draw.choice(list(HARMS))
+        if number % 2:
+            harmed_checkpoint(sound, work, harm, draw, said)
+        else:
+            harmed_artifact(sound, work, harm, draw)
+        counts[harm] += 1
+        shutil.rmtree(work)
+    print(", ".join(f"{count} x {harm}" for harm, count in counts.items()), "- all noticed and named")
+    assert counts.total() == HARMS_IN_ALL
+
+
+def test_RT3_verifying_is_as_fast_as_hashing(tmp_path):
+    """Printed, not judged: a machine is as fast as it is. Nothing is read twice."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(bytes(1 << 27))
+    seal(folder, kind="model", stage="pretrain", version=1, config={}, parents={}, metrics={}, seconds=0.0)
+    manifest = read_manifest(folder)
+    started_at = time.perf_counter()
+    assert check_files(folder, manifest) == []
+    seconds = time.perf_counter() - started_at
+    print(f"verifying: {(1 << 27) / seconds / 1e9:.2f} GB/s")
+
+
+def test_RT3_from_a_crash_to_the_next_step(tmp_path):
+    """Printed: a run is killed, the newest checkpoint is damaged, and the next one goes on from the one before it."""
+    import signal
+
+    from danlu.train.interrupts import Interrupted
+    from tests.proofs.campaign import Campaign
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        campaign = Campaign(tmp_path)
+        out = tmp_path / "out"
+        out.mkdir()
+        with pytest.raises(Interrupted):
+            campaign.attempt(out, die_at=(6, 0), signal_=signal.SIGTERM)
+        newest = checkpoint.steps_on_disk(out / "checkpoints")
+        weights = out / "checkpoints" / checkpoint.folder_name(newest[0]) / "model.safetensors"
+        flip(weights.parent, weights.parent, random.Random(1))
+        started_at = time.perf_counter()
+        with pytest.raises(Interrupted):
+            campaign.attempt(out, die_at=(newest[1], 0), signal_=signal.SIGTERM)
+        print(f"from a crash to the next step: {time.perf_counter() - started_at:.2f} s")
+        resumed = [
+            json.loads(line)["resumed"] for line in (out / "ids.jsonl").read_text().splitlines() if "resu" in line
+        ]
+        assert resumed[-1] == newest[1]
+        assert weights.exists() or list((out / "checkpoints").glob("damaged-*")), "set aside, not deleted"
+    finally:
+        torch.set_num_threads(threads)
