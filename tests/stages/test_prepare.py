@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from pydantic import ValidationError
 
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
@@ -179,4 +180,64 @@ def test_settings_that_cannot_be_meant(values):
 
 
 def test_the_limits_of_the_recipe_and_of_the_rules_agree():
-    assert Limits(**prepare.Filters().model_dump()) == Limits()
+    assert Limits(**prepare.Filters().model_dump(exclude={"quality"})) == Limits()
+
+
+def prepared(tmp_path, lines, **settings):
+    """The texts that are kept of these, and the report."""
+    folder, out = tmp_path / "text", tmp_path / "out"
+    folder.mkdir(exist_ok=True)
+    out.mkdir(exist_ok=True)
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    config = prepare.Config(sources=[str(folder)], validation_share=0, test_share=0, **settings)
+    prepare.run(config, {}, out)
+    kept = [json.loads(line)["text"] for line in (out / "train.jsonl").read_text().splitlines()]
+    return kept, json.loads((out / "report.json").read_text())
+
+
+STORY = "老人坐在树下喝茶，说起从前的故事。孩子们在河边放风筝，也有人在田里种菜。天黑了，大家才回家！明天会好吗？"
+
+
+def test_quality_rules_are_named_in_the_recipe_and_counted_by_reason(tmp_path):
+    lines = [f"{STORY}\nHome | About", "首页新闻体育财经", "if (a) { return b; } else { return c; }"]
+    kept, report = prepared(tmp_path, lines, filters={"quality": ["c4", "gopher_stop_words_zh"]})
+    assert kept == [STORY]
+    assert {name: counts["documents"] for name, counts in report["reasons"].items()} == {"c4_no_line": 2}
+    assert report["left_out"] == {"lines": 1}
+
+
+def test_text_options_change_the_text(tmp_path):
+    text = {"width": "half", "form": "nfkc", "language": "rule", "words": "rule", "stop_words": "drop"}
+    kept, report = prepared(tmp_path, ["ＡＢＣ, the ①, and more of them"], text=text)
+    assert kept == ["ABC , 1 ,"]
+    assert report["left_out"] == {"stop words": 5}
+    assert list(report["languages"]) == ["en"]
+
+
+def test_private_data_become_pseudonyms_or_leave_with_their_record(tmp_path):
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    lines = ["我的电话是13812345678，请打给我。", "请打138 1234 5678给我，谢谢你了。", "8.8.8.8 is a resolver of names"]
+    settings = {"action": "pseudonym", "kinds": "all", "key_file": str(tmp_path / "key")}
+    kept, report = prepared(tmp_path, lines, private_data=settings)
+    mark = kept[0][5:25]
+    assert mark.startswith("[PHONE-")
+    assert mark in kept[1]
+    assert report["masked"] == {"ip_address": 1, "phone": 2}
+    (tmp_path / "two").mkdir()
+    kept, report = prepared(tmp_path / "two", lines, private_data="drop")
+    assert kept == lines[2:]
+    assert report["reasons"]["private"]["documents"] == 2
+
+
+def test_options_that_cannot_be_meant_are_refused(tmp_path):
+    for wrong in (
+        {"filters": {"quality": ["gofer"]}},
+        {"private_data": "pseudonym"},
+        {"text": {"words": "subword"}},
+        {"private_data": {"kinds": ["shoe size"]}},
+    ):
+        with pytest.raises(ValidationError):
+            prepare.Config(sources=["text"], **wrong)
+    (tmp_path / "key").write_bytes(b"short\n")
+    with pytest.raises(DataError, match="too short"):
+        prepared(tmp_path, ["a text of words"], private_data={"action": "pseudonym", "key_file": str(tmp_path / "key")})

@@ -16,8 +16,9 @@ from tests.small import CHINESE, ODDITIES, random_texts
 
 @pytest.fixture
 def without_library(monkeypatch):
-    """As on a machine without rjieba."""
+    """As on a machine without rjieba and jieba."""
     monkeypatch.setitem(sys.modules, "rjieba", None)
+    monkeypatch.setitem(sys.modules, "jieba", None)
     monkeypatch.setattr(console, "_said", set())
     words._rjieba.cache_clear()
     yield

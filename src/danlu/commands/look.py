@@ -87,6 +87,8 @@ def _corpus(opened: Artifact, what: str, count: int, start: int, reason: str) ->
         if "reason" in record:
             console.say_markup(f"[red]{escape(record['reason'])}[/red]  [dim]{escape(record['source'])}[/dim]")
             console.say(f"  {record['excerpt']!r}")
+            if record.get("detail"):
+                console.say(f"  {record['detail']}", style="dim")
         elif "messages" in record:
             console.say_markup(
                 f"[dim]{escape(record['id'])}  {escape(record['task'])} {escape(record['language'])}[/dim]"

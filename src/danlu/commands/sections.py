@@ -95,6 +95,9 @@ def _corpus(page: Page, name: str, part: Artifact) -> None:
     if report.get("masked"):
         masked = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in report["masked"].items())
         page.paragraph(f"Private data masked: {masked}.")
+    if report.get("left_out"):
+        cut = ", ".join(f"{count:,} {what}" for what, count in report["left_out"].items())
+        page.paragraph(f"Left out of texts that stay: {cut}.")
 
 
 def _size(count: int) -> str:

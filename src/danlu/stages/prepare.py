@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from danlu.base import console
 from danlu.base.artifact import Artifact, digest, fingerprint, open_artifact, seal, write_atomically
 from danlu.base.config import Bytes, Count, Settings
-from danlu.base.errors import ArtifactError, DataError
+from danlu.base.errors import ArtifactError, DataError, nearest
 from danlu.base.records import SPLITS
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     from danlu.corpus.ledger import Ledger
     from danlu.corpus.neardup import NearDuplicates
     from danlu.corpus.pipeline import Pipeline
+    from danlu.corpus.privacy import Privacy
     from danlu.corpus.sources import SourceFile
+    from danlu.tokenizer.cutting import Cutter
 
 VERSION = 1
 REPORT = "report.json"
 DIARY = (REPORT, "sources/manifest.json")
 """Files about the making, for people: no later stage reads them."""
+MIN_KEY_BYTES = 16
 SCRATCH = "scratch"
 
 
@@ -139,6 +143,102 @@ class Filters(Settings):
         default=0.5, ge=0, le=1, description="most characters in lines that came before in the same document"
     )
     max_broken_share: float = Field(default=0.002, ge=0, le=1, description="most replacement characters among all")
+    quality: tuple[str, ...] = Field(
+        default=(),
+        description="rules for web pages, Chinese and English: gopher, c4, fineweb, or single ones such as c4_braces; "
+        "c4 also leaves out lines that are no sentences",
+    )
+
+    @field_validator("quality", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("quality")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from danlu.corpus.quality import FAMILIES, NAMES
+
+        for name in value:
+            if name not in NAMES:
+                raise ValueError(f"no rule {name!r}{nearest(name, NAMES)}; families: {', '.join(FAMILIES)}")
+        return value
+
+
+class Text(Settings):
+    """How the text itself is changed beyond what every text needs, and how its language is named."""
+
+    form: Literal["nfc", "nfkc"] = Field(default="nfc", description="Unicode form; nfkc also makes ﬁ, ① and Ａ plain")
+    width: Literal["keep", "letters", "half"] = Field(
+        default="keep", description="letters makes full-width letters and digits ASCII, half the punctuation too"
+    )
+    chinese: Literal["keep", "simplified", "traditional"] = Field(
+        default="keep", description="one script for Chinese, by OpenCC (pip install 'danlu[chinese]')"
+    )
+    language: Literal["coarse", "rule", "model"] = Field(
+        default="coarse",
+        description="how languages are named: coarse (zh, en, other), rule (19 languages, zh-Hans and zh-Hant), model "
+        "(176 languages; pip install 'danlu[language]', else rule)",
+    )
+    words: Literal["keep", "rule", "ngram", "hmm", "subword"] = Field(
+        default="keep",
+        description="set words apart by spaces: Chinese by rule, by a dictionary (ngram) or by it and a hidden Markov "
+        "model (hmm); subword takes the tokens of `tokenizer`",
+    )
+    tokenizer: str = Field(default="", description="folder of the tokenizer whose tokens `words: subword` sets apart")
+    stop_words: Literal["keep", "drop"] = Field(
+        default="keep", description="drop leaves out function words (the, of, 的, 了)"
+    )
+
+    @model_validator(mode="after")
+    def _subwords_need_a_tokenizer(self) -> Text:
+        if (self.words == "subword") != bool(self.tokenizer):
+            raise ValueError("words: subword and a tokenizer belong together")
+        return self
+
+
+class PrivateData(Settings):
+    """What leads to a person or opens a door, and what becomes of it."""
+
+    action: Literal["mask", "pseudonym", "drop", "keep"] = Field(
+        default="mask",
+        description="mask writes [PHONE]; pseudonym [PHONE-4f1c09a2b7de], the same for the same number; drop leaves "
+        "the record out",
+    )
+    kinds: tuple[
+        Literal[
+            "identity_number",
+            "credit_code",
+            "card",
+            "phone",
+            "other_phone",
+            "email",
+            "ip_address",
+            "api_key",
+            "private_key",
+            "name",
+            "all",
+        ],
+        ...,
+    ] = Field(
+        default=("identity_number", "phone", "email"),
+        description="what is looked for: mainland identity numbers, social credit codes, bank cards, mainland mobile "
+        "phones, other phones, addresses, keys, names beside a title; or all",
+    )
+    key_file: str = Field(
+        default="", description="file of 16 bytes or more, the secret of the pseudonyms; it is never written"
+    )
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _pseudonyms_need_a_key(self) -> PrivateData:
+        if (self.action == "pseudonym") != bool(self.key_file):
+            raise ValueError("action: pseudonym and a key_file belong together")
+        return self
 
 
 class Similar(Settings):
@@ -187,11 +287,12 @@ class Config(Settings):
     )
     validation_share: float = Field(0.02, ge=0, lt=1, description="share of records that steer the training")
     test_share: float = Field(0.02, ge=0, lt=1, description="share of records that are kept for the evaluation")
-    languages: tuple[str, ...] = Field((), description="keep only these, of zh, en, other; empty keeps all")
+    languages: tuple[str, ...] = Field((), description="keep only these, such as zh, en, other; empty keeps all")
     filters: Filters = Field(Filters(), description="limits of the rules that drop a text")
-    private_data: Literal["mask", "keep"] = Field(
-        "mask", description="mask replaces identity numbers, mobile phones and e-mail addresses"
-    )
+    text: Text = Field(Text(), description="Unicode form, width, script, words, and how languages are named")
+    private_data: Annotated[
+        PrivateData, BeforeValidator(lambda value: {"action": value} if isinstance(value, str) else value)
+    ] = Field(PrivateData(), description="mask, drop, keep, or {action: ..., kinds: ...}: numbers of persons, and keys")
     near_duplicates: bool = Field(
         True, description="also drop documents that differ only in spacing, case, width and punctuation"
     )
@@ -280,7 +381,8 @@ def _make(config: Config, out: Path, given: list[SourceFile], made_from: str) ->
     if pipeline.similar is not None:
         _prune(out, pipeline.similar, ledger)
     ledger.check(lines_on_disk(out))
-    report = {**ledger.report(), "masked": dict(sorted(pipeline.cleaner.masked.items()))}
+    cleaner = pipeline.cleaner
+    report = {**ledger.report(), "masked": dict(sorted(cleaner.masked.items())), "left_out": dict(cleaner.left_out)}
     if pipeline.decontaminator is not None:
         report["decontaminated"] = pipeline.decontaminator.report()
     write_atomically(out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -313,10 +415,54 @@ def _cleaner(config: Config) -> Cleaner:
     """The rules for one record; every process that cleans makes them anew."""
     from danlu.corpus.clean import Cleaner
     from danlu.corpus.filters import Limits
-    from danlu.corpus.privacy import Privacy
+    from danlu.corpus.language import IDENTIFIERS
+    from danlu.corpus.normalise import normaliser
+    from danlu.corpus.quality import Judge
 
-    limits = Limits(**config.filters.model_dump())
-    return Cleaner(limits, config.languages, Privacy(action=config.private_data))
+    text, quality = config.text, config.filters.quality
+    return Cleaner(
+        Limits(**config.filters.model_dump(exclude={"quality"})),
+        config.languages,
+        _privacy(config.private_data),
+        normaliser(text.form, text.width, text.chinese),
+        IDENTIFIERS[text.language],
+        Judge(quality) if quality else None,
+        _cutter(text),
+    )
+
+
+def _privacy(options: PrivateData) -> Privacy:
+    """What is looked for and what becomes of it; DataError where the key of the pseudonyms is no secret."""
+    from danlu.corpus.privacy import MARKS, Privacy
+
+    kinds = tuple(MARKS) if "all" in options.kinds else options.kinds
+    key = _content(options.key_file, "private_data.key_file") if options.key_file else b""
+    if options.action == "pseudonym" and len(key.strip()) < MIN_KEY_BYTES:
+        raise DataError(
+            "the key of the pseudonyms is too short to be a secret",
+            where=options.key_file,
+            found=f"{len(key.strip())} bytes",
+            remedy=f"write {MIN_KEY_BYTES} random bytes or more: head -c 32 /dev/urandom > {options.key_file}",
+        )
+    return Privacy(kinds, options.action, key.strip())  # type: ignore[arg-type]
+
+
+def _cutter(options: Text) -> Cutter | None:
+    if options.words == "keep" and options.stop_words == "keep":
+        return None
+    from danlu.tokenizer.cutting import Cutter, pieces_of
+
+    pieces = pieces_of(Path(options.tokenizer).expanduser()) if options.words == "subword" else None
+    return Cutter(options.words, options.stop_words == "drop", pieces)
+
+
+def _content(path: str, setting: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"prepare.{setting} cannot be read", where=path, found=error.strerror, remedy="correct it"
+        ) from error
 
 
 def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
@@ -383,7 +529,19 @@ def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
     ]
     evaluation = _files(config.decontaminate.files, "prepare.decontaminate")
     named = {"evaluation": hash_sources(evaluation)} if evaluation else {}
-    return {"generated": generated, "files": hash_sources(files), **named}
+    return {"generated": generated, "files": hash_sources(files), **named, **_listed_options(config)}
+
+
+def _listed_options(config: Config) -> dict[str, dict[str, str]]:
+    """Hashes of the files that options name; of the key it says nothing, for it has too many values to try."""
+    contents = {}
+    if config.text.tokenizer:
+        place = Path(config.text.tokenizer) / "tokenizer.json"
+        contents["tokenizer"] = sha256(_content(str(place), "text.tokenizer")).hexdigest()
+    if config.private_data.key_file:
+        key = _content(config.private_data.key_file, "private_data.key_file")
+        contents["key"] = sha256(b"danlu pseudonyms\0" + key.strip()).hexdigest()
+    return {"options": contents} if contents else {}
 
 
 def _version(generator: str) -> str:
@@ -473,6 +631,10 @@ def _say(report: Mapping[str, Any]) -> None:
         )
     if report["masked"]:
         console.say("masked: " + ", ".join(f"{count:,} {name}" for name, count in report["masked"].items()))
+    if report["left_out"]:
+        console.say(
+            "left out of texts: " + ", ".join(f"{count:,} {name}" for name, count in report["left_out"].items())
+        )
 
 
 def _refuse_nothing(report: Mapping[str, Any]) -> None:
