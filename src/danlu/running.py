@@ -18,7 +18,7 @@ from pathlib import Path
 
 from danlu.base import artifact, console
 from danlu.base.artifact import Artifact
-from danlu.base.errors import ArtifactError, ConfigError, nearest
+from danlu.base.errors import ArtifactError, ConfigError, nearest, trouble
 from danlu.base.world import World
 from danlu.recipe import STARTED, Recipe, Step, differences
 
@@ -181,7 +181,13 @@ def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
 
 def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:
     """The stage itself; what it made must be what was planned."""
-    done: Artifact = step.section.stage.module().run(step.config, inputs, step.folder)
+    try:
+        done: Artifact = step.section.stage.module().run(step.config, inputs, step.folder)
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = trouble(error, step.folder)
+        if sentence is None:
+            raise
+        raise sentence from error
     if done.fingerprint != step.fingerprint:
         raise ArtifactError(
             "the stage's inputs changed while it ran", where=step.folder, remedy="run the recipe again with --again"

@@ -8,8 +8,10 @@ is a defect of danlu and keeps its traceback. Does not log, print or exit.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -44,8 +46,52 @@ class DataError(UserError):
     """Input data that no policy allows to continue with."""
 
 
+class SystemTrouble(UserError):
+    """The system refuses: a full disk, a quota, a file system that can only be read, no memory, no more open files."""
+
+
 class MissingPackage(UserError):
     """An optional package is needed; the message names its install line."""
+
+
+TROUBLES = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of this disk is used up", "free some space, or ask for more"),
+    errno.EFBIG: (
+        "a file would become larger than is allowed here",
+        "raise the limit (ulimit -f), or use another disk",
+    ),
+    errno.EROFS: ("the file system can only be read", "make it writable, or give another folder"),
+    errno.EACCES: ("the system does not allow this", "give yourself the right to it, or give another folder"),
+    errno.EIO: ("the device reports an error", "look at the disk with the system's own tools, and copy what is there"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
+    errno.ENFILE: ("too many files are open on this machine", "close other programs"),
+    errno.ENOMEM: ("there is not enough memory", "close other programs, or make less at a time"),
+}
+"""What the system says -> what that means, what to do."""
+
+
+def trouble(error: BaseException, folder: Path, needed_bytes: int | None = None) -> SystemTrouble | None:
+    """The one sentence about what the system refused while `folder` was written; None where it is no such thing."""
+    number = error.errno if isinstance(error, OSError) else errno.ENOMEM if _is_want_of_memory(error) else None
+    if number not in TROUBLES:
+        return None
+    what, remedy = TROUBLES[number]
+    named = getattr(error, "filename", None)
+    there = next((one for one in (folder, *folder.resolve().parents) if one.exists()), folder)
+    free = f"{shutil.disk_usage(there).free:,} bytes are free"
+    needed = f"{needed_bytes:,} bytes are needed, " if needed_bytes is not None else ""
+    return SystemTrouble(
+        what,
+        where=named if named is not None else folder,
+        found=f"{needed}{free}" if number != errno.ENOMEM else error,
+        remedy=f"{remedy}; then the same command goes on from what was finished",
+    )
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    """Also torch's, which is a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

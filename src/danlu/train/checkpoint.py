@@ -23,7 +23,7 @@ from torch import Tensor
 
 from danlu.base import console
 from danlu.base.artifact import MANIFEST, check_files, digest, folder_in_place, sync_folder
-from danlu.base.errors import ArtifactError
+from danlu.base.errors import ArtifactError, trouble
 
 FORMAT_VERSION = 1
 KIND = "checkpoint"
@@ -59,7 +59,17 @@ def folder_name(step: int) -> str:
 
 def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> Path:
     """Write checkpoint `step` below `folder`; on return it is on the disk; before that it is not there."""
-    target = folder / folder_name(step)
+    try:
+        return _save(folder / folder_name(step), step, parts, facts)
+    except (OSError, MemoryError) as error:
+        needed = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
+        sentence = trouble(error, folder, needed)
+        if sentence is None:
+            raise
+        raise sentence from error
+
+
+def _save(target: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> Path:
     with folder_in_place(target) as working:
         files = {}
         for part, tensors in parts.items():

@@ -1,0 +1,222 @@
+"""Proofs of odd surroundings: RT5, a disk that is full, read-only or broken costs one clear sentence and nothing else;
+RT16, the same bytes come out under any locale, time zone and path, and with 32 open files.
+
+In: injected errors at every write of a save, a small real file system where we may mount one, and whole recipes in
+processes with odd environments. Out: red where an error is a traceback, where a stump stays, or where a byte differs.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from danlu import running
+from danlu.base.artifact import content
+from danlu.base.errors import SystemTrouble
+from danlu.corpus.writer import CorpusWriter
+from danlu.recipe import Recipe
+from danlu.train import checkpoint
+from tests.proofs.mutant import Mutant
+
+MUTANTS = {
+    "RT5": Mutant(
+        "src/danlu/base/artifact.py",
+        "    except BaseException:\n        shutil.rmtree(working, ignore_errors=True)\n        raise\n",
+        "    except ValueError:\n        raise\n",
+    ),
+    "RT16": Mutant(
+        "src/danlu/recipe.py",
+        'path.read_text(encoding="utf-8-sig")',
+        "path.read_text()",
+    ),
+}
+ROOT = Path(__file__).resolve().parents[2]
+SENTENCES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "quota",
+    errno.EROFS: "can only be read",
+    errno.EIO: "the device reports an error",
+    errno.EFBIG: "larger than is allowed",
+    errno.EMFILE: "too many files are open",
+    errno.ENOMEM: "not enough memory",
+}
+PARTS = {part: {"weight": torch.arange(3000.0)} for part in ("model", "optimizer", "random")}
+NEEDED = sum(tensor.nbytes for tensors in PARTS.values() for tensor in tensors.values())
+
+
+class Failing:
+    """A disk on which the n-th write fails; the writes before it are short where `short` says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, code: int):
+        self.left, self.code, self.real = number, code, checkpoint._Hashed.write
+        monkeypatch.setattr(checkpoint._Hashed, "write", lambda hashed, data: self.write(hashed, data))
+
+    def write(self, hashed: checkpoint._Hashed, data: bytes | memoryview) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.real(hashed, data[: len(data) // 2])  # a stump of it lands
+            raise OSError(self.code, os.strerror(self.code))
+        self.real(hashed, data)
+
+
+@pytest.mark.parametrize("code", SENTENCES, ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("number", [0, 1, 3, 5])
+def test_RT5_a_save_that_fails_leaves_no_stump_and_the_earlier_checkpoint(tmp_path, monkeypatch, code, number):
+    checkpoint.save(tmp_path, 2, PARTS, {"which": "earlier"})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched:
+        Failing(patched, number, code)
+        with pytest.raises(SystemTrouble, match=SENTENCES[code]) as caught:
+            checkpoint.save(tmp_path, 4, PARTS, {"which": "later"})
+    said = str(caught.value)
+    assert str(tmp_path) in said
+    assert "to do:" in said
+    assert code == errno.ENOMEM or (f"{NEEDED:,} bytes are needed" in said and "bytes are free" in said)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before, "no stump, no loss"
+    assert checkpoint.newest_valid(tmp_path).facts == {"which": "earlier"}
+    checkpoint.save(tmp_path, 4, PARTS, {"which": "later"})
+    assert checkpoint.newest_valid(tmp_path).step == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with half a megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("we may not mount a file system here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a tmpfs")
+def test_RT5_a_disk_that_is_really_full(small_disk):
+    parts = {"model": {"weight": torch.zeros(50_000)}}
+    checkpoint.save(small_disk, 1, parts, {})
+    checkpoint.save(small_disk, 2, parts, {})
+    with pytest.raises(SystemTrouble, match="the disk is full") as caught:
+        checkpoint.save(small_disk, 3, parts, {})
+    assert "200,000 bytes are needed" in str(caught.value)
+    assert sorted(path.name for path in small_disk.iterdir()) == ["step-00000001", "step-00000002"]
+    assert checkpoint.newest_valid(small_disk).step == 2
+    checkpoint.prune(small_disk, 1, best_step=None)
+    checkpoint.save(small_disk, 3, parts, {})
+    assert checkpoint.newest_valid(small_disk).step == 3
+
+
+PAGE = {"name": "odd", "prepare": {"sources": ["text"]}, "tokenizer": {"vocabulary_size": 300}}
+
+
+def fill(top: Path) -> None:
+    top.mkdir(parents=True)
+    for number in range(40):
+        (top / f"第 {number} 篇.txt").write_text(
+            f"İstanbul'da {number}. Die Straße. 炉子第{number}号。", encoding="utf-8"
+        )
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()], ids=["disk", "memory"]
+)
+def test_RT5_a_stage_says_one_sentence_and_goes_on_when_there_is_room(tmp_path, monkeypatch, error):
+    fill(tmp_path / "text")
+    page = Recipe.from_dict({**PAGE, "prepare": {"sources": [str(tmp_path / "text")]}})
+    calm = running.run(page, runs=tmp_path / "calm")["prepare"].content
+
+    def full(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CorpusWriter, "write", full)
+        with pytest.raises(SystemTrouble, match=r"the disk is full|not enough memory") as caught:
+            running.run(page, runs=tmp_path / "runs")
+    assert str(tmp_path / "runs" / "odd" / "prepare") in str(caught.value)
+    assert running.run(page, runs=tmp_path / "runs")["prepare"].content == calm
+
+
+def make(top: Path, environment: dict[str, str] | None = None, files: int | None = None) -> dict[str, str]:
+    """A recipe in a process of its own, below `top`; the contents of what it made."""
+    fill(top / "炉 子")
+    (top / "recipe.yaml").write_text(
+        json.dumps({**PAGE, "prepare": {"sources": ["炉 子"]}}, ensure_ascii=False), encoding="utf-8"
+    )
+
+    def limit() -> None:
+        if files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "TZ"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "danlu.cli", "run", "recipe.yaml"],
+        cwd=top,
+        env={**plain, **(environment if environment is not None else {})},
+        preexec_fn=limit,
+        capture_output=True,
+        timeout=300,
+    )
+    said = done.stderr.decode("utf-8", "replace")
+    assert done.returncode == 0, said
+    assert "Traceback" not in said
+    made = {}
+    for section in ("prepare", "tokenizer"):
+        made[section] = content(json.loads((top / "runs" / "odd" / section / "manifest.json").read_bytes()))
+    return made
+
+
+ODD = {
+    "zh_CN": {"LC_ALL": "zh_CN.GB18030", "LANG": "zh_CN.GB18030"},
+    "tr_TR": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "a time zone": {"TZ": "Asia/Kathmandu"},
+}
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory) -> dict[str, str]:
+    return make(tmp_path_factory.mktemp("usual"), {"LC_ALL": "C.UTF-8", "TZ": "UTC"})
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_RT16_the_same_bytes_under_any_locale_and_time_zone(tmp_path, usual, name):
+    assert make(tmp_path / "here", ODD[name]) == usual
+
+
+def test_RT16_the_same_bytes_on_paths_with_spaces_and_other_scripts(tmp_path, usual):
+    assert make(tmp_path / "我的 文件夹" / "Ünï cödé 🀄 'quoted' $HOME" / "x" * 80) == usual
+
+
+def test_RT16_the_same_bytes_with_32_open_files(tmp_path, usual):
+    assert make(tmp_path / "here", files=32) == usual
+
+
+def test_RT16_sources_that_can_only_be_read_are_read_and_left_as_they_are(tmp_path):
+    fill(tmp_path / "text")
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "text").iterdir())
+    (tmp_path / "text").chmod(0o555)
+    try:
+        page = Recipe.from_dict({**PAGE, "prepare": {"sources": [str(tmp_path / "text")]}})
+        running.run(page, runs=tmp_path / "runs", until="prepare")
+    finally:
+        (tmp_path / "text").chmod(0o755)
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "text").iterdir()) == before
+
+
+def test_RT16_a_port_that_is_taken_is_one_sentence():
+    from danlu.base.errors import UserError
+    from danlu.serve.auth import KeyRing
+    from danlu.serve.server import listen
+
+    with listen("127.0.0.1", 0, KeyRing(())) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"cannot listen there\n  where: 127.0.0.1:{port}") as caught:
+            listen("127.0.0.1", port, KeyRing(()))
+    assert "--port" in str(caught.value)

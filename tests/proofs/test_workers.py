@@ -1,0 +1,222 @@
+"""Proofs of the engine: RD5, any number of processes and any order of files give the same bytes; RD4, so does a kill,
+and no more than one shard of each process is cleaned twice.
+
+In: a folder of many small files and a large one, with shards of a few kilobytes. A child is killed at random times and
+at random file operations; every record that any of them cleans is one byte in a common file. Fifty kills are `slow`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from danlu.base import console
+from danlu.base.config import read_settings
+from danlu.corpus import engine
+from danlu.corpus.clean import Cleaner
+from danlu.corpus.units import Closed, Unit
+from danlu.corpus.writer import FILES
+from danlu.stages import prepare
+from tests.proofs import tracing
+from tests.proofs.mutant import Mutant
+
+MUTANTS = {
+    "RD4": Mutant(
+        "src/danlu/corpus/engine.py",
+        "        if path.exists():\n",
+        "        if False:\n",
+    ),
+    "RD5": Mutant(
+        "src/danlu/corpus/engine.py",
+        "        if number % shares != which:\n",
+        "        if number % shares != which and number % 2:\n",
+    ),
+}
+SHARD_BYTES = 4000
+LARGE, SMALL = 300, 30
+
+
+def text(number: int) -> str:
+    return f"这是第{number}个故事，讲的是一个老人和他的炉子。\nHe lit it {number} times; call 13812345678."
+
+
+def fill(top: Path, order: random.Random) -> None:
+    """One large file and many small ones, laid down in some order; with duplicates, conversations and bad lines."""
+    large = [json.dumps({"text": text(n % (LARGE - 20))}, ensure_ascii=False) for n in range(LARGE)]
+    large[7] = "{"
+    talk = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好！", "reasoning": "打招呼"}]
+    large[11] = json.dumps({"messages": talk, "split": "test", "tools": [{"name": "f"}]})
+    files = {"b-large.jsonl": "\n".join(large)}
+    files |= {f"{'ac'[n % 2]}/{n:03d}.txt": text(1000 + n) for n in range(SMALL)}
+    names = list(files)
+    order.shuffle(names)
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(files[name])
+
+
+def make(top: Path, out: Path, workers: int = 1) -> dict[str, bytes]:
+    """The corpus of one folder: every file of it that later stages read, and its report."""
+    out.mkdir(exist_ok=True)
+    config = read_settings(prepare.Config, {"sources": str(top), "workers": workers}, "test")
+    prepare.run(config, {}, out)
+    assert not (out / prepare.SCRATCH).exists(), "shards are gone once the corpus holds them"
+    return {name: (out / name).read_bytes() for name in (*FILES, prepare.REPORT)}
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    monkeypatch.setattr(engine, "SHARD_BYTES", SHARD_BYTES)
+    console.set_mode(quiet=True)  # a line of progress is a write, and comes when it likes
+    yield
+    console.set_mode()
+
+
+def test_RD5_any_number_of_workers_and_any_order_of_files_give_the_same_bytes(tmp_path):
+    """The processes cut at 16 MB and we at a few kilobytes: where the cuts lie changes no byte either."""
+    found = {}
+    for number, workers in enumerate((1, 1, 2, 4)):
+        top = tmp_path / str(number) / "text"
+        fill(top, random.Random(number))
+        found[number] = make(top, tmp_path / str(number) / "out", workers)
+    assert found[0] == found[1] == found[2] == found[3]
+    rejected = json.loads(found[0][prepare.REPORT])["reasons"]
+    assert set(rejected) == {"bad_json", "duplicate"}
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 4])
+def test_RD5_the_shares_of_a_large_file_are_all_of_it_and_nothing_twice(tmp_path, shares):
+    fill(tmp_path / "text", random.Random(0))
+    files = (
+        engine.SourceFile,
+        prepare._given(read_settings(prepare.Config, {"sources": str(tmp_path / "text")}, "test")),
+    )
+    (large,) = [file for file in files[1] if file.name.endswith("large.jsonl")]
+    stem = tmp_path / "000000"
+    for share in reversed(range(shares)):
+        engine._make_all((large,), Cleaner, stem, (share, shares))
+    ours, theirs = Cleaner(), Cleaner()
+    read = [piece for shard in engine._made(stem) for piece in engine._read(shard, theirs)]
+    assert read == list(engine.cleaned([large], ours))
+    assert theirs.masked == ours.masked
+    assert len(list(engine._made(stem))) > 8
+    assert isinstance(read[-1], Closed)
+
+
+def test_RD5_a_setting_that_changes_no_byte_is_no_part_of_the_name():
+    settings = [read_settings(prepare.Config, {"sources": "x", "workers": workers}, "test") for workers in (1, 4)]
+    assert settings[0].model_dump() == settings[1].model_dump()
+
+
+class Killed:
+    """Attempts to make one corpus, each of which may be killed; how many records they have cleaned in all."""
+
+    def __init__(self, folder: Path, top: Path):
+        self.out, self.top, self.log = folder / "out", top, folder / "cleaned"
+        self.kills = 0
+
+    def fork(self) -> int:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self.attempt()
+                code = 0
+            except BaseException as error:
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            os._exit(code)
+        return pid
+
+    def attempt(self) -> None:
+        log = os.open(self.log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        real = engine._clean
+
+        def clean(unit: Unit, cleaner: Cleaner) -> Unit:
+            os.write(log, b".")
+            return real(unit, cleaner)
+
+        engine._clean = clean  # type: ignore[assignment]
+        try:
+            make(self.top, self.out)
+        finally:
+            engine._clean = real
+
+    def kill_at_time(self, seconds: float) -> bool:
+        pid = self.fork()
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        return os.WIFSIGNALED(status)
+
+
+def check_kills(folder: Path, count: int) -> None:
+    draw = random.Random(count)
+    top = folder / "text"
+    fill(top, draw)
+    calm = Killed(folder / "calm", top)
+    calm.out.parent.mkdir()
+    started_at = time.monotonic()
+    _, status = os.waitpid(calm.fork(), 0)
+    seconds = time.monotonic() - started_at
+    assert status == 0
+    wanted = {name: (calm.out / name).read_bytes() for name in (*FILES, prepare.REPORT)}
+    units = calm.log.stat().st_size
+    assert units == LARGE + SMALL
+    size = sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
+    in_a_shard = SHARD_BYTES * units // size + 20  # small files have more units to a byte
+    killed, kills, number = Killed(folder / "killed-0", top), 0, 0
+    killed.out.parent.mkdir()
+    while kills < count:
+        fell = killed.kill_at_time(draw.uniform(0, 1.2 * seconds))
+        killed.kills += fell
+        kills += fell
+        if not fell or draw.random() < 0.1:
+            killed_units = _finish(killed, wanted)
+            assert killed_units <= units + killed.kills * in_a_shard, "no kill cost more than a shard"
+            number += 1
+            killed = Killed(folder / f"killed-{number}", top)
+            killed.out.parent.mkdir()
+    assert _finish(killed, wanted) <= units + killed.kills * in_a_shard
+    print(f"{kills} kills of {number + 1} makings; shards of about {in_a_shard} of {units} records")
+
+
+def _finish(killed: Killed, wanted: dict[str, bytes]) -> int:
+    """Let it run to its end; the bytes are right, and so many records were cleaned by all attempts."""
+    _, status = os.waitpid(killed.fork(), 0)
+    assert status == 0
+    assert {name: (killed.out / name).read_bytes() for name in wanted} == wanted
+    return killed.log.stat().st_size
+
+
+def test_RD4_killed_and_run_again_the_bytes_are_the_same_and_one_shard_at_most_is_repeated(tmp_path):
+    check_kills(tmp_path, 8)
+
+
+@pytest.mark.slow
+def test_RD4_fifty_kills(tmp_path):
+    check_kills(tmp_path, 50)
+
+
+@pytest.mark.skipif(not tracing.available(), reason="this machine does not let a process trace its child")
+def test_RD4_a_kill_at_the_last_operations_repeats_nothing(tmp_path):
+    """Between the last shard and the seal nothing is cleaned again, wherever the kill falls."""
+    fill(tmp_path / "text", random.Random(1))
+    killed = Killed(tmp_path, tmp_path / "text")
+    calls = tracing.count_calls(killed.attempt, tracing.CHANGES)
+    units = LARGE + SMALL
+    assert killed.log.stat().st_size == units
+    for back in (2, 5, 9, 14, 20):
+        folder = tmp_path / f"back-{back}"
+        folder.mkdir()
+        again = Killed(folder, tmp_path / "text")
+        assert tracing.kill_at(again.attempt, calls - back, tracing.CHANGES) is not None
+        pid = again.fork()
+        assert os.waitpid(pid, 0)[1] == 0
+        assert again.log.stat().st_size == units
