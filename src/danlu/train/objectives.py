@@ -18,8 +18,9 @@ from torch.autograd.function import once_differentiable
 from danlu.model.parts import Head, Product
 from danlu.train.samples import TensorBatch
 
-CHUNK_LOGITS, CHUNK_ROWS = 2**22, 128
-"""Logits that exist at once: 16 MiB in fp32, which caches hold; but never fewer rows than fill a matrix product."""
+CHUNK_LOGITS, CHUNK_ROWS, WEIGHT_ROWS = 2**22, 128, 4096
+"""Logits that exist at once: 16 MiB in fp32, which caches hold; but never fewer rows than fill a matrix product. And
+the rows of the head whose gradients are worked out at once."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ class _CrossEntropy(torch.autograd.Function):
             if for_hidden is not None:
                 for_hidden[start : start + rows] = product(slope, narrow.t(), None)
             if for_weight is not None:
-                for_weight += product(slope.t(), part.t(), None)
+                for first in range(0, len(for_weight), WEIGHT_ROWS):  # their gradients need not exist twice as a whole
+                    some = slice(first, first + WEIGHT_ROWS)
+                    for_weight[some] += product(slope[:, some].t(), part.t(), None)
         ctx.gradients = for_hidden, for_weight
         return total
 
