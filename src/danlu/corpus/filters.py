@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from danlu.corpus.language import HAN
 
 SIGN = re.compile(r"[^\w\s]|_")
+PLAIN_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" + bytes(range(0xE5, 0xEA))
+"""In UTF-8 each is one letter, digit or Han character from U+5000 to U+9FFF, and never a part of another."""
 MOJIBAKE_SAMPLE = 2000
 MOST_FLAWS = 1 / 3
 """Some bytes are lost on the way; genuine text gives a flaw for nearly every character."""
@@ -69,6 +71,10 @@ def long_word(text: str, limits: Limits) -> str | None:
 
 def many_symbols(text: str, limits: Limits) -> str | None:
     """Tables of signs, rulers, drawings: hardly any letters, characters or digits."""
+    encoded = text.encode("utf-8", "replace")
+    plain = len(encoded) - len(encoded.translate(None, PLAIN_BYTES))
+    if plain >= (1 - limits.max_symbol_share) * len(text):
+        return None  # a glance: ASCII letters and digits, and the first bytes of Han characters
     visible = sum(map(len, text.split()))
     share = len(SIGN.findall(text)) / visible if visible else 0.0
     return f"{share:.0%} are signs" if share > limits.max_symbol_share else None
@@ -97,14 +103,12 @@ def mojibake(text: str, limits: Limits) -> str | None:
     if text.count(CLASSICS[0]) > 1 or any(sign in text for sign in CLASSICS[1:]):
         return "signs of a text that was decoded wrongly"
     sample = text[:MOJIBAKE_SAMPLE]
-    for name, codec, written in (
-        ("Windows-1252", "latin-1", sample.translate(TO_LATIN_1)),
-        ("GB18030", "gb18030", sample),
-    ):
-        mended = _mended(written, codec)
-        if mended is not None:
-            return f"UTF-8 read as {name}: {mended[:20]}"
-    return None
+    has_han = HAN.search(sample) is not None  # which no text has that was read as Windows-1252
+    mended = None if has_han else _mended(sample.translate(TO_LATIN_1), "latin-1")
+    if mended is not None:
+        return f"UTF-8 read as Windows-1252: {mended[:20]}"
+    mended = _mended(sample, "gb18030")
+    return f"UTF-8 read as GB18030: {mended[:20]}" if mended is not None else None
 
 
 def _mended(sample: str, encoding: str) -> str | None:

@@ -10,6 +10,7 @@ our characters either way, for the model takes some traditional Chinese for Wu.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -64,7 +65,10 @@ SMALL_WORDS = {
     "it": "il lo la gli le di e che in un una è non si per con del della al da come più questa questo sono",
     "nl": "de het een en van is dat niet op te in met voor zijn we ik hij over deze dit aan bij naar zullen",
 }
-SMALL_WORD_SETS = {language: frozenset(words.split()) for language, words in SMALL_WORDS.items()}
+WHOSE_SMALL_WORD: dict[str, tuple[str, ...]] = {
+    word: tuple(language for language, listed in SMALL_WORDS.items() if word in listed.split())
+    for word in " ".join(SMALL_WORDS.values()).split()
+}
 LATIN_WORD = re.compile(r"[^\W\d_]+")
 SIMPLIFIED = (
     "们这个来说时会对发问题进还为么让给从开东车马见长门问间关闻听书写学习国图园认识话语请谁该课谢谈论议记设计许词试诉证评讲"
@@ -85,6 +89,8 @@ CHINESE = {"zh", "wuu", "yue"}
 def by_rule(text: str) -> str:
     """A language of SCRIPTS or SMALL_WORDS, `zh-Hans`, `zh-Hant`, `vi`, or `other`."""
     sample = text[:SAMPLE_CHARACTERS]
+    if sample.isascii():
+        return _by_small_words(sample.lower())
     letters = sum(map(len, LATIN_WORD.findall(sample)))
     for language, script in OF_ONE_SCRIPT.items():
         found = len(script.findall(sample))
@@ -101,10 +107,11 @@ def _by_small_words(sample: str) -> str:
     """The language of Latin letters whose small words are the most; `other` where there are none."""
     if len(VIETNAMESE.findall(sample)) > len(sample) / 30:
         return "vi"
-    words = LATIN_WORD.findall(sample)
-    counts = {name: sum(word in small for word in words) for name, small in SMALL_WORD_SETS.items()}
-    best = max(counts, key=lambda name: counts[name])
-    return best if counts[best] else "other"
+    words = Counter(filter(WHOSE_SMALL_WORD.__contains__, LATIN_WORD.findall(sample)))
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        counts.update(dict.fromkeys(WHOSE_SMALL_WORD[word], count))
+    return max(SMALL_WORDS, key=lambda language: counts[language]) if counts else "other"
 
 
 def chinese_script(text: str) -> str:
