@@ -13,7 +13,7 @@ from danlu import convert
 from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import read_settings
-from danlu.base.errors import ArtifactError, ConfigError
+from danlu.base.errors import ArtifactError, ConfigError, UserError
 from danlu.shards.files import RowSet
 from danlu.stages import finetune, pretrain, shard, tokenizer
 from danlu.train import planning, speed
@@ -230,3 +230,68 @@ def test_what_cannot_be_meant_is_found_when_the_recipe_is_read(settings, message
 def test_a_page_of_an_answer_is_one_line_of_the_table():
     assert finetune._in_short("yes\nno") == "yes no"
     assert finetune._in_short("a\n" * 500) == ("a " * 500)[: finetune.MOST_SHOWN] + "…"
+
+
+# ---- other beginnings ----
+
+
+@pytest.fixture(scope="module")
+def longer(pretrained, inputs, tmp_path_factory) -> dict[str, Artifact]:
+    """The tokenizer of the pre-trained model with 100 more tokens, and rows made with it."""
+    folder = tmp_path_factory.mktemp("longer")
+    corpus = write_corpus(
+        folder / "corpus",
+        {"train": random_documents(40, seed=5), "validation": random_documents(5, seed=6)},
+        {"train": random_conversations(20, seed=5), "validation": random_conversations(5, seed=6)},
+    )
+    words = made(
+        tokenizer, folder / "tokenizer", {"corpus": corpus}, extend=str(pretrained.folder), vocabulary_size=500
+    )
+    both = {"corpus": corpus, "tokenizer": words}
+    rows = made(shard, folder / "shards", both, row_length=128, max_rejected_share=1.0)
+    return {"tokenizer": words, "shards": rows}
+
+
+def test_training_goes_on_with_an_extended_tokenizer(pretrained, longer, tmp_path):
+    further = made(pretrain, tmp_path / "further", longer, start=str(pretrained.folder), tokens=2000, **QUICK)
+    tuned = made(finetune, tmp_path / "tuned", {**longer, "model": pretrained}, **FINETUNE)
+    for artifact in (further, tuned):
+        loaded = convert.load(artifact.folder)
+        assert loaded.tokenizer.size == 500
+        assert loaded.config.vocabulary_size == 512
+        assert loaded.config.width == 32, "the shape is that of the beginning"
+        assert artifact.metrics["validation_loss"] < 6.2
+    wanted = pretrain.source_fingerprint(pretrain.Config(start=str(pretrained.folder)))
+    assert further.manifest["sources"] == wanted is not None
+
+
+def test_a_model_of_another_tokenizer_is_refused(pretrained, longer, inputs, tmp_path):
+    further = made(pretrain, tmp_path / "further", longer, start=str(pretrained.folder), tokens=1000, **QUICK)
+    with pytest.raises(ArtifactError, match="no extension of it"):
+        made(finetune, tmp_path / "tuned", {**inputs, "model": further}, **FINETUNE)
+
+
+def test_word_vectors_begin_a_model_of_words(tmp_path, capsys):
+    documents = random_documents(60, longest=300)
+    corpus = write_corpus(tmp_path / "corpus", {"train": documents[:50], "validation": documents[50:]})
+    both = {"corpus": corpus}
+    both["tokenizer"] = made(tokenizer, tmp_path / "tokenizer", both, kind="words", vocabulary_size=600)
+    both["shards"] = made(shard, tmp_path / "shards", both, row_length=128)
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("".join(f"{word} {' '.join(['0.01'] * 32)}\n" for word in ("the", "dog", "天气")), "utf-8")
+    artifact = made(pretrain, tmp_path / "out", both, embeddings=str(vectors), **PRETRAIN)
+    assert artifact.manifest["embeddings"]["found"] >= 3
+    assert f"word vectors for {artifact.manifest['embeddings']['found']}" in capsys.readouterr().out
+    assert artifact.manifest["sources"] == pretrain.source_fingerprint(pretrain.Config(embeddings=str(vectors)))
+    vectors.write_text("the 1 2 3\n")
+    with pytest.raises(ConfigError, match="do not fit the model"):
+        made(pretrain, tmp_path / "other", both, embeddings=str(vectors), **PRETRAIN)
+
+
+def test_a_beginning_that_is_not_there_or_contradicts_itself_is_refused(tmp_path):
+    for missing in ({"start": str(tmp_path / "none")}, {"embeddings": str(tmp_path / "none")}):
+        with pytest.raises(UserError, match="no such"):
+            pretrain.source_fingerprint(pretrain.Config(**missing))
+    assert pretrain.source_fingerprint(pretrain.Config()) is None
+    with pytest.raises(ConfigError, match="start brings its own architecture"):
+        read_settings(pretrain.Config, {"start": "x", "model": {"layers": 2}}, "a test")

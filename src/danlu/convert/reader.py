@@ -69,6 +69,12 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: str = "float32") -> 
     return Loaded(model, config, tokenizer, ChatTemplate(tokenizer) if ours and tokenizer else None, folder)
 
 
+def architecture(folder: Path) -> ModelConfig:
+    """What the model of a folder is, without its weights; ArtifactError as `load` has it."""
+    values = _read_config(folder)
+    return family_of(values, folder / "config.json").read(values, folder / "config.json")
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """The dtype of a name such as `bfloat16`; ConfigError names the known ones."""
     if name not in DTYPES:

@@ -17,6 +17,13 @@ from danlu.base.errors import ConfigError, nearest
 
 ADAM_BYTES_PER_PARAMETER = 16
 """fp32 weight, its gradient, and Adam's two moments."""
+VOCABULARY_MULTIPLE = 64
+"""Rows of the embedding are rounded up to this, the width of the matrix units; no token has the ids in between."""
+
+
+def padded_rows(vocabulary_size: int) -> int:
+    """Rows of the embedding for a vocabulary of this size."""
+    return -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
-from danlu.base.config import Count, Settings
-from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
+from danlu.base.config import Settings
+from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
@@ -33,12 +33,9 @@ MOST_SHOWN = 120
 """Characters of an answer in the table of before and after."""
 
 
-class Config(Settings):
+class Config(Length, Settings):
     """How to fine-tune. Give one of tokens, epochs, minutes; two epochs where none is given."""
 
-    tokens: Count | None = Field(default=None, gt=0, description="train on this many tokens, for example 2M")
-    epochs: float | None = Field(default=None, gt=0, description="train on all conversations this many times")
-    minutes: float | None = Field(default=None, gt=0, description="train about this long; measured once, then fixed")
     batch_rows: int = Field(default=16, ge=1, description="rows of one update over all ranks")
     learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="instead of the model's own dropout")
@@ -50,13 +47,6 @@ class Config(Settings):
     checkpoints: CheckpointSettings = Field(default=CheckpointSettings(), description="how often to save, what to keep")
     parallel: ParallelSettings = Field(default=ParallelSettings(), description="device, dtype, compile, micro-batch")
     seed: int = Field(default=0, description="decides order and dropout")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Config:
-        given = [name for name in ("tokens", "epochs", "minutes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
-        return self
 
 
 def batch_rows(config: Config, row_length: int) -> int:
@@ -82,7 +72,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
 
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
-        model = _model(convert.load(inputs["model"].folder), config)
+        model = _model(convert.load(inputs["model"].folder), tokenizer, config)
         course = _course(config, model, tokenizer, inputs["shards"].folder, out)
         outcome = teach(course, world)
         if world.is_first:
@@ -94,15 +84,17 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     return open_artifact(out, verify=False)
 
 
-def _model(loaded: Loaded, config: Config) -> Transformer:
-    """The loaded weights in a model with this run's dropout."""
+def _model(loaded: Loaded, tokenizer: Tokenizer, config: Config) -> Transformer:
+    """The loaded weights in a model with rows for this tokenizer and this run's dropout."""
+    from danlu.convert.vocabulary import fitted
     from danlu.model.transformer import Transformer
     from danlu.train.run import load_parameters, parameters_by_name
 
+    known = fitted(loaded, tokenizer)
     if config.dropout is None:
-        return loaded.model
-    model = Transformer(loaded.config.model_copy(update={"dropout": config.dropout}))
-    load_parameters(model, parameters_by_name(loaded.model))
+        return known
+    model = Transformer(known.config.model_copy(update={"dropout": config.dropout}))
+    load_parameters(model, parameters_by_name(known))
     return model
 
 

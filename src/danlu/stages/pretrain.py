@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, open_artifact
-from danlu.base.config import Count, Settings
-from danlu.base.errors import nearest
-from danlu.model.config import PRESETS, ModelConfig, preset
+from danlu.base.artifact import MANIFEST, Artifact, digest, hash_file, open_artifact
+from danlu.base.config import Settings
+from danlu.base.errors import DataError, nearest, no_such_folder
+from danlu.model.config import PRESETS, VOCABULARY_MULTIPLE, ModelConfig, padded_rows, preset
 from danlu.train import dial
-from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
+from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
 
 if TYPE_CHECKING:
     from danlu.model.transformer import Transformer
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAINING_ROWS, VALIDATION_ROWS = "pretrain-train", "pretrain-validation"
-VOCABULARY_MULTIPLE = 64
-"""Rows of the embedding are rounded up to this, the width of the matrix units; no token has the ids in between."""
+MADE_WITH = (MANIFEST, "plan.json")
+"""Files of a model folder that tell how it was made, not what it is."""
 PROMPT_TOKENS, PROMPTS = 10, 4
 
 
-class Config(Settings):
+class Config(Length, Settings):
     """How to pre-train. `size` sets shape, batch and learning rate together; give one of tokens, epochs, minutes."""
 
     size: str = Field(default="tiny", description=f"the dial: {', '.join(PRESETS)}")
     model: dict[str, Any] = Field(default={}, description="values of the architecture that differ from the size's own")
-    tokens: Count | None = Field(default=None, gt=0, description="train on this many tokens, for example 20M")
-    epochs: float | None = Field(default=None, gt=0, description="train on the whole text this many times")
-    minutes: float | None = Field(default=None, gt=0, description="train about this long; measured once, then fixed")
+    start: str | None = Field(default=None, min_length=1, description="a model folder to go on from, instead of noise")
+    embeddings: str | None = Field(
+        default=None, min_length=1, description="a GloVe or word2vec text file for a vocabulary of words; .gz, .zst too"
+    )
     batch_rows: int | None = Field(default=None, ge=1, description="rows of one update over all ranks")
     learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate")
     optimizer: OptimizerSettings = Field(default=OptimizerSettings(), description="rule, decay, schedule, clipping")
@@ -69,16 +70,36 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_length(self) -> Config:
-        given = [name for name in ("tokens", "epochs", "minutes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
+    def _one_beginning(self) -> Config:
+        if self.start is not None and (self.model or self.embeddings is not None):
+            raise ValueError("start brings its own architecture and embeddings; leave model and embeddings out")
         return self
+
+
+def source_fingerprint(config: Config) -> str | None:
+    """The name of the files that the model begins with, where it begins with any."""
+    if config.embeddings is not None:
+        path = Path(config.embeddings).expanduser()
+        if not path.is_file():
+            raise DataError("there is no such file of word vectors", where=path)
+        return hash_file(path)
+    if config.start is not None:
+        folder = Path(config.start).expanduser()
+        if not folder.is_dir():
+            raise no_such_folder(folder)
+        names = sorted(one.name for one in folder.iterdir() if one.suffix in (".json", ".safetensors"))
+        return digest({name: hash_file(folder / name) for name in names if name not in MADE_WITH})
+    return None
 
 
 def architecture(config: Config, vocabulary_size: int, row_length: int) -> ModelConfig:
     """The model that `config` means for a tokenizer and rows of this length; `show` calls it too."""
-    rows = -(-vocabulary_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+    rows = padded_rows(vocabulary_size)
+    if config.start is not None:
+        from danlu.convert.reader import architecture as architecture_of
+
+        found = architecture_of(Path(config.start).expanduser())
+        return found.model_copy(update={"vocabulary_size": max(rows, found.vocabulary_size)})
     shape = {"context_length": max(row_length, PRESETS[config.size]["context_length"]), **config.model}
     return preset(config.size, rows, **shape)
 
@@ -98,8 +119,6 @@ def horizon(config: Config, model: ModelConfig) -> Horizon:
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Build the model, teach it, write its folder."""
     from danlu import convert
-    from danlu.model.initialise import initialise
-    from danlu.model.transformer import Transformer
     from danlu.parallel.collectives import barrier, joined
     from danlu.parallel.device import discover
     from danlu.tokenizer.tokenizer import Tokenizer
@@ -109,18 +128,39 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
     lessons = Lessons.open(inputs["shards"].folder, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
-        model = Transformer(architecture(config, tokenizer.size, lessons.rows.row_length))
-        initialise(model, config.seed)
+        model, began_with = _beginning(config, tokenizer, lessons.rows.row_length)
         course = _course(config, model, lessons, tokenizer, inputs, out)
         outcome = teach(course, world)
         if world.is_first:
             card = _card(config, model, outcome.validation["loss"], outcome.progress.tokens)
             convert.save(out, model, tokenizer, card=card)
             judged = _judge(stored_forecast(out), outcome.validation["loss"])
-            seal_model(course, outcome, world, "pretrain", VERSION, inputs, forecast=judged)
+            sources = source_fingerprint(config)
+            seal_model(course, outcome, world, "pretrain", VERSION, inputs, sources, forecast=judged, **began_with)
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
+
+
+def _beginning(config: Config, tokenizer: Tokenizer, row_length: int) -> tuple[Transformer, dict[str, Any]]:
+    """The model before its first step, and what the manifest says of it: a folder's, or seeded, with word vectors."""
+    from danlu import convert
+    from danlu.convert.vocabulary import fitted, write_word_vectors
+    from danlu.model.initialise import initialise
+    from danlu.model.transformer import Transformer
+
+    if config.start is not None:
+        return fitted(convert.load(Path(config.start).expanduser()), tokenizer), {}
+    model = Transformer(architecture(config, tokenizer.size, row_length))
+    initialise(model, config.seed)
+    if config.embeddings is None:
+        return model, {}
+    covered = write_word_vectors(model, tokenizer, Path(config.embeddings).expanduser())
+    console.say(
+        f"  word vectors for {covered.found:,} of {covered.words:,} words ({100 * covered.share:.1f} %); "
+        "the others begin as seeded"
+    )
+    return model, {"embeddings": {"found": covered.found, "words": covered.words}}
 
 
 def _course(

@@ -148,16 +148,19 @@ class Tokenizer:
 
         Exact where nothing is unknown to the vocabulary: `decode_bytes` gives the bytes back.
         """
-        single = {value: id for id, value in enumerate(self._bytes) if len(value) == 1 and id not in self.special_ids}
         ids: list[int] = []
         for part in ESCAPED_BYTE.split(data.decode("utf-8", "surrogateescape")):
             if ESCAPED_BYTE.fullmatch(part):
                 invalid = [bytes([ord(character) - 0xDC00]) for character in part]
-                unknown = self.unknown_id
+                single, unknown = self._single_bytes, self.unknown_id
                 ids += [single[one] if unknown is None else single.get(one, unknown) for one in invalid]
             elif part:
                 ids += self.encode(part)
         return ids
+
+    @cached_property
+    def _single_bytes(self) -> dict[bytes, int]:
+        return {value: id for id, value in enumerate(self._bytes) if len(value) == 1 and id not in self.special_ids}
 
     def bytes_of(self, id: int) -> bytes:
         """The bytes of one token; ValueError for an id outside the vocabulary, which no sampler may emit."""

@@ -147,9 +147,10 @@ def seal_model(
     stage: str,
     version: int,
     parents: Mapping[str, Artifact],
+    sources: str | None = None,
     **facts: Any,
 ) -> None:
-    """Write the manifest of a trained model; `facts` are those of one stage only."""
+    """Write the manifest of a trained model; `sources` names files that it began with, `facts` are one stage's."""
     seal(
         course.out,
         kind="model",
@@ -160,6 +161,7 @@ def seal_model(
         metrics=summary(outcome),
         seconds=outcome.progress.elapsed_seconds,
         seed=course.config.seed,
+        sources=sources,
         diary=DIARY,
         extra={"machine": describe(world), "order_hash": outcome.progress.order_hash, **facts},
     )

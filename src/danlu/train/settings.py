@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from danlu.base.config import Settings
+from danlu.base.config import Count, Settings
+
+
+class Length(Settings):
+    """How long to train: at most one of three measures."""
+
+    tokens: Count | None = Field(default=None, gt=0, description="train on this many tokens, for example 20M")
+    epochs: float | None = Field(default=None, gt=0, description="train on all rows this many times")
+    minutes: float | None = Field(default=None, gt=0, description="train about this long; measured once, then fixed")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Length:
+        given = [name for name in ("tokens", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of tokens, epochs, minutes; found {' and '.join(given)}")
+        return self
 
 
 class OptimizerSettings(Settings):
