@@ -29,6 +29,7 @@ from danlu.proofs.table import PROOFS, run
 from danlu.shards import order
 from danlu.tokenizer.chat import Rendered
 from danlu.tokenizer.train import train
+from danlu.tokenizer.vocabularies import KINDS
 from danlu.train import checkpoint
 from tests import tiny
 
@@ -79,6 +80,17 @@ def test_prove_says_when_a_proof_does_not_apply(sound):
     subject = dataclasses.replace(convert.load(sound), tokenizer=None, template=None)
     words = {result.id: result.word for result in run(subject, ("D14", "D20", "T4", "M6"))}
     assert words == {"D14": "does not apply", "D20": "does not apply", "T4": "does not apply", "M6": "proved"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_proofs_of_text_hold_for_every_kind_of_vocabulary(kind, tmp_path):
+    words = train(tiny.LINES * 4, vocabulary_size=400, kind=kind)
+    convert.save(tmp_path / "model", tiny.model(vocabulary_size=448), words, card="A model for tests.\n")
+    found = {
+        one.id: one for one in run(convert.load(tmp_path / "model"), ("D11", "D13", "D14", "D20", "T1", "T3", "T4"))
+    }
+    assert {one.word for one in found.values()} == {"proved"}, found
+    assert ("does not know" in found["D20"].finding) == (kind in ("wordpiece", "words")), "a loss is counted"
 
 
 def test_prove_leaves_the_model_as_it_was(sound):
