@@ -90,6 +90,21 @@ def test_likeness_is_the_same_on_another_patch_level_of_python(tmp_path):
     assert len(names) == 2
 
 
+def test_likeness_looks_past_settings_that_came_later_and_change_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        forecast, "LATER", {"shards": {"new": (0, None), "deep.new": ([], None), "form": ({"a": 1}, "short")}}
+    )
+    written = [
+        {"deep": {"old": 1}, "form": "short"},
+        {"deep": {"old": 1, "new": []}, "form": {"a": 1}, "new": 0},
+        {"deep": {"old": 1, "new": []}, "form": {"a": 1}, "new": 1},
+    ]
+    before, idle, other = (forecast._of_old("shards", config) for config in written)
+    assert before == idle == written[0]
+    assert other == {**written[0], "new": 1}
+    assert written[1]["new"] == 0, "the config itself is left as it is"
+
+
 @pytest.fixture
 def measuring(table, monkeypatch):
     """`benchmarks/forecast.py` as a module, at a table of its own."""

@@ -7,6 +7,7 @@ finished runs at several lengths (`benchmarks/forecast.py` makes it); between tw
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
@@ -24,15 +25,30 @@ IGNORED = ("seed", "tokens", "epochs", "minutes", "watch", "checkpoints", "paral
 """Settings of the training that do not move the expected loss, or that the curve is over. The text's own seed does:
 two corpora of one recipe differ by 10 % in their validation loss, because they do not hold the same documents out."""
 
-LATER: dict[str, dict[str, Any]] = {
+NOTHING = None
+LATER: dict[str, dict[str, tuple[Any, Any]]] = {
     "prepare": {
-        "similar": {"drop": False, "shingle": 5, "bands": 14, "rows": 8},
-        "decontaminate": {"files": [], "words": 13, "characters": 20},
+        "similar": ({"drop": False, "shingle": 5, "bands": 14, "rows": 8}, NOTHING),
+        "decontaminate": ({"files": [], "words": 13, "characters": 20}, NOTHING),
+        "filters.quality": ([], NOTHING),
+        "private_data": ({"action": "mask", "kinds": ["identity_number", "phone", "email"], "key_file": ""}, "mask"),
+        "text": (
+            {
+                "form": "nfc",
+                "width": "keep",
+                "chinese": "keep",
+                "language": "coarse",
+                "words": "keep",
+                "tokenizer": "",
+                "stop_words": "keep",
+            },
+            NOTHING,
+        ),
     },
-    "tokenizer": {"kind": "bpe", "extend": None},
-    "pretrain": {"start": None, "embeddings": None},
+    "tokenizer": {"kind": ("bpe", NOTHING), "extend": (None, NOTHING)},
+    "pretrain": {"start": (None, NOTHING), "embeddings": (None, NOTHING)},
 }
-"""Settings that came after the measuring, by stage: at these values they change nothing, and are not looked at."""
+"""Settings that came after the measuring, by stage: the value at which they change nothing, and what stood there."""
 
 
 def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
@@ -53,9 +69,18 @@ def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
 
 
 def _of_old(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that there were when the table was measured, and those of later ones that change something."""
-    later = LATER.get(stage, {})
-    return {key: value for key, value in config.items() if key not in later or value != later[key]}
+    """The settings as they were written when the table was measured, where later ones change nothing."""
+    told = copy.deepcopy(dict(config))
+    for path, (idle, before) in LATER.get(stage, {}).items():
+        *parents, name = path.split(".")
+        here: Any = told
+        for parent in parents:
+            here = here.get(parent) if isinstance(here, dict) else None
+        if isinstance(here, dict) and name in here and here[name] == idle:
+            del here[name]
+            if before is not NOTHING:
+                here[name] = before
+    return told
 
 
 def _without_patch_level(value: Any) -> Any:
