@@ -5,6 +5,7 @@ by Ctrl-C in a state that can go on. Every `UserError` is printed without a trac
 torch nor pydantic. Reads the environment for the whole package, but for what `parallel` reads.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -273,6 +274,9 @@ def demo(
 
 def main() -> None:
     """Entry point: run the command, turn what a person can mend into one clear message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows "?" and no traceback
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:

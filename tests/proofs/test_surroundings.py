@@ -145,10 +145,8 @@ def test_RT5_a_stage_says_one_sentence_and_goes_on_when_there_is_room(tmp_path, 
 
 def make(top: Path, environment: dict[str, str] | None = None, files: int | None = None) -> dict[str, str]:
     """A recipe in a process of its own, below `top`; the contents of what it made."""
-    fill(top / "炉 子")
-    (top / "recipe.yaml").write_text(
-        json.dumps({**PAGE, "prepare": {"sources": ["炉 子"]}}, ensure_ascii=False), encoding="utf-8"
-    )
+    fill(top / "text")
+    (top / "recipe.yaml").write_text("# 炉子\n" + json.dumps(PAGE), encoding="utf-8")
 
     def limit() -> None:
         if files is not None:
@@ -191,7 +189,7 @@ def test_RT16_the_same_bytes_under_any_locale_and_time_zone(tmp_path, usual, nam
 
 
 def test_RT16_the_same_bytes_on_paths_with_spaces_and_other_scripts(tmp_path, usual):
-    assert make(tmp_path / "我的 文件夹" / "Ünï cödé 🀄 'quoted' $HOME" / "x" * 80) == usual
+    assert make(tmp_path / "我的 文件夹" / "Ünï cödé 🀄 'quoted' $HOME" / ("x" * 80)) == usual
 
 
 def test_RT16_the_same_bytes_with_32_open_files(tmp_path, usual):

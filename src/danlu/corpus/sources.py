@@ -125,7 +125,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _source_file(path: Path, name: str, source: Source) -> SourceFile:
-    printable = name.encode("utf-8", "replace").decode()  # names of files may hold bytes that are no UTF-8
+    printable = os.fsencode(name).decode("utf-8", "replace")  # what the disk holds, whatever the locale makes of it
     reason, detail = _obstacle(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
