@@ -1,12 +1,14 @@
 """Equal texts are kept once, different ones both; a record's side depends on its id alone."""
 
+import tracemalloc
+from array import array
 from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Conversation, Document, Message, ToolCall
-from danlu.corpus.dedup import Seen
+from danlu.corpus.dedup import Seen, Table
 from danlu.corpus.split import Splitter
 
 LONG = "The furnace stood at the edge of the village, and the old smith lit it."
@@ -74,6 +76,31 @@ def test_ids_never_meet(names):
     seen = Seen()
     given_names = [seen.unique_id(document("x", name), "x") for name in names]
     assert len(set(given_names)) == len(names)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1) | st.integers(0, 3), st.integers(0, 2**32 - 1)), max_size=30))
+def test_the_table_is_a_dictionary(entries):
+    table, known = Table(), {}
+    table._keys, table._numbers = array("Q", bytes(32)), array("I", bytes(16))
+    for key, number in entries:
+        table.put(key, number)
+        known[max(key, 1)] = number
+    assert all(table.get(key) == known[max(key, 1)] for key, _ in entries)
+    assert table.get(12345678901234567890) == known.get(12345678901234567890)
+
+
+def test_memory_grows_by_little_for_each_record():
+    text = "the furnace stood at the edge of the village, and number"
+    tracemalloc.start()
+    seen = Seen()
+    for number in range(20_000):
+        record = document(f"{text} {number}", f"folder/file.jsonl#{number}")
+        assert seen.duplicate_of(record) is None
+        seen.unique_id(record, "x")
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown / 20_000 < 200
 
 
 def test_shares_are_met_and_the_seed_is_the_key():
