@@ -29,6 +29,8 @@ HAN_A_WORD = 1.5
 def language_of(text: str) -> str:
     """`zh` where Chinese words are as many as English ones, `en` where fewer, `other` where other letters are many."""
     sample = text[:SAMPLE_CHARACTERS]
+    if sample.isascii():
+        return "en" if ASCII_WORD.search(sample) else "other"
     han = len(HAN.findall(sample))
     words = ASCII_WORD.findall(sample)
     others = len(OTHER_LETTER.findall(sample))
