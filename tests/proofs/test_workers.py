@@ -35,8 +35,8 @@ MUTANTS = {
     ),
     "RD5": Mutant(
         "src/danlu/corpus/engine.py",
-        "        if number % shares != which:\n",
-        "        if number % shares != which and number % 2:\n",
+        "(_shard(stem, number) for number in count())",
+        "(_shard(stem, number) for number in count(1))",
     ),
 }
 SHARD_BYTES = 4000
