@@ -1,7 +1,8 @@
 """The check before the update: a loss or a gradient that is not finite stops the run while the weights are still good.
 
-In: one step's loss and gradient norm, equal on all ranks, and what the step was made of. Out: nothing, or `Diverged`.
-Called by the loop between clipping and the update. Repairs nothing.
+In: one step's loss and gradient norm, equal on all ranks, and what the step was made of; or a validation loss. Out:
+nothing, or `Diverged`. Called by the loop between clipping and the update, and after each validation, where it notices
+what a last update with a finite gradient has done. Repairs nothing.
 """
 
 from __future__ import annotations
@@ -30,3 +31,13 @@ def check_finite(loss: float, gradient_norm: float, step: int, rows: Sequence[in
         found=f"loss {loss}, gradient norm {gradient_norm}",
         remedy="lower the learning rate or look at these rows with `danlu look`; the weights before this step are kept",
     )
+
+
+def check_validation(loss: float, step: int) -> None:
+    """Raise `Diverged` where the validation loss after update `step` is not finite: such weights are not saved."""
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"training stopped after update {step}: the validation loss is not finite",
+            found=f"validation loss {loss}",
+            remedy="lower the learning rate; the weights of the last checkpoint are kept",
+        )

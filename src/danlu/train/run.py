@@ -19,6 +19,7 @@ from danlu.base.artifact import digest
 from danlu.base.errors import ArtifactError
 from danlu.parallel.collectives import barrier
 from danlu.train import checkpoint
+from danlu.train.guard import check_validation
 from danlu.train.interrupts import Interrupted, deferred_signals
 from danlu.train.journal import Journal
 from danlu.train.loop import Learner, Outside, Plan, Progress, StepReport, Stopped, train
@@ -131,6 +132,7 @@ def _diary(run: Run, progress: Progress) -> Journal | _Silence:
 def _evaluate(run: Run, journal: Journal | _Silence, progress: Progress) -> dict[str, float]:
     """Validation loss on all ranks; the first also lets the model continue the fixed prompts."""
     found = run.validation.measure(run.learner.model, run.learner.world)
+    check_validation(found["loss"], progress.step)
     _show(run, journal, progress)
     return found
 
