@@ -68,6 +68,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "danlu.proofs.machines": "the proof that a kill leaves old or new",
         "danlu.commands.demo": "the demo starts its own training and kills it",
         "danlu.base.native": "compiles a C file",
+        "danlu.parallel.place": "asks the C++ compiler for its version",
         "torch": "its compiler",
         "triton": "its compiler",
         "playwright": "the browser",
