@@ -1,0 +1,175 @@
+"""Measure how much is learnt: the same text, the same wall-clock, the same class of parameters, beside two peers.
+
+In: files or folders of text, a Python that has the peers. Out: `docs/results/learning.jsonl`, one line a run. The text
+is the first 40 MB that fit, half Chinese and half English, the same on every machine; one tokenizer and one cut into
+ids serve all sides; bits per byte are those of the same held-out documents. Each run has so many minutes from the start
+of its process to the end of its last step, and is told its length by measuring itself. A run that is in the file
+already is not repeated, so that the command may be stopped and called again:
+
+    python benchmarks/learning.py text SOURCE [SOURCE ...]
+    python benchmarks/learning.py compare --peers PEERS/bin/python --minutes 15 --seeds 1 2 3
+    python benchmarks/learning.py ablate --minutes 10
+    python benchmarks/learning.py table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from training import machine, peer_versions
+
+from danlu import running
+from danlu.base import artifact, console
+from danlu.corpus.language import by_rule
+from danlu.recipe import Recipe
+from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.train.samples import token_bytes
+
+RESULT = Path("docs/results/learning.jsonl")
+SIDE = Path(__file__).with_name("learning_side.py")
+FOLDER = Path("runs/learning")
+TEXT_BYTES = 40_000_000
+SIDES = ("danlu", "litgpt", "trainer")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "AdamW instead of Muon": ("pretrain.optimizer.name=adamw",),
+    "cosine instead of warm-up, stable, decay": ("pretrain.optimizer.schedule=cosine",),
+    "batches four times as large": ("pretrain.batch_rows=64",),
+    "batches half as large": ("pretrain.batch_rows=8",),
+    "rate doubled": ("pretrain.learning_rate=0.006",),
+    "rate halved": ("pretrain.learning_rate=0.0015",),
+    "deeper and narrower": ("pretrain.model={width: 256, layers: 10, heads: 4, kv_heads: 4, mlp_width: 704}",),
+    "shallower and wider": ("pretrain.model={width: 384, layers: 3, heads: 6, kv_heads: 6, mlp_width: 1024}",),
+    "fp32": ("pretrain.parallel.dtype=float32",),
+}
+"""What each run of the ablation changes of ours; each is one decision taken back or pushed further."""
+
+
+def main() -> None:
+    """Make the text, run what is not in the file yet, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("text").add_argument("sources", nargs="+", type=Path)
+    for verb in ("compare", "ablate"):
+        added = verbs.add_parser(verb)
+        added.add_argument("--minutes", type=float, required=True)
+        added.add_argument("--seeds", nargs="+", type=int, default=[1])
+        added.add_argument("--peers", default=sys.executable)
+        added.add_argument("--only", nargs="+", help="these sides or variants only")
+    verbs.add_parser("table")
+    options = parser.parse_args()
+    if options.verb == "text":
+        make_text(options.sources)
+    elif options.verb == "table":
+        say_table()
+    else:
+        plans = (
+            [(side, "all") for side in SIDES] if options.verb == "compare" else [("danlu", name) for name in VARIANTS]
+        )
+        chosen = [plan for plan in plans if options.only is None or plan[0] in options.only or plan[1] in options.only]
+        for seed in options.seeds:
+            for side, variant in chosen:
+                once(side, variant, seed, options.minutes, options.peers)
+
+
+def make_text(sources: list[Path]) -> None:
+    """The fixed text: documents in the order of their digests, each language up to its half; then ids of it."""
+    pages = json.dumps([str(path) for path in sources])
+    made = running.run(recipe(f"prepare.sources={pages}", "name=learning-source"), runs=FOLDER, until="prepare")
+    documents: dict[str, list[str]] = {"zh": [], "en": []}
+    for line in (made["prepare"].folder / "train.jsonl").read_text(encoding="utf-8").splitlines():
+        text = json.loads(line)["text"]
+        documents["zh" if by_rule(text).startswith("zh") else "en"].append(text)
+    with (FOLDER / "text.jsonl").open("w", encoding="utf-8") as out:
+        for language in ("zh", "en"):
+            room = TEXT_BYTES // 2
+            for text in sorted(documents[language], key=artifact.digest):
+                part = text.encode()[:room].decode(errors="ignore")
+                out.write(json.dumps({"text": part}, ensure_ascii=False) + "\n")
+                room -= len(part.encode())
+                if room < 4:
+                    break
+    shards = running.run(recipe(), runs=FOLDER, until="shard")
+    tokenizer = Tokenizer.load(shards["tokenizer"].folder)
+    spelt = token_bytes(tokenizer.decode_bytes, tokenizer.size)
+    artifact.write_atomically(FOLDER / "learning" / "bytes.json", json.dumps({"token_bytes": spelt}))
+    console.say(f"written: {FOLDER / 'text.jsonl'}, {(FOLDER / 'text.jsonl').stat().st_size:,} bytes")
+
+
+def recipe(*overrides: str) -> Recipe:
+    """Ours, for this text: the dial's own values but for what `overrides` says."""
+    page = {
+        "name": "learning",
+        "seed": 7,
+        "prepare": {"sources": [str(FOLDER / "text.jsonl")], "validation_share": 0.02, "test_share": 0.0},
+        "tokenizer": {"vocabulary_size": 8192},
+        "shard": {"row_length": 256},
+        "pretrain": {"size": "small"},
+    }
+    return Recipe.from_dict(page, overrides)
+
+
+def once(side: str, variant: str, seed: int, minutes: float, peers: str) -> None:
+    """One run in a process of its own, unless it is in the file."""
+    key = {"side": side, "variant": variant, "seed": seed, "minutes": minutes}
+    if any(all(line[name] == value for name, value in key.items()) for line in results()):
+        console.say(f"{side}, {variant}, seed {seed}: in the file")
+        return
+    python = sys.executable if side == "danlu" else peers
+    run = FOLDER / "learning"
+    command = [python, str(SIDE), side, "--run", str(run), "--seed", str(seed), "--minutes", str(minutes)]
+    command += ["--began-at", str(time.time()), *(word for one in VARIANTS[variant] for word in ("--set", one))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr[-4000:])
+    found = json.loads(done.stdout.splitlines()[-1])
+    line = {
+        **key,
+        **found,
+        "load": round(os.getloadavg()[2], 2),
+        "machine": machine(),
+        "versions": artifact.versions() | (peer_versions(peers) if side != "danlu" else {}),
+        "measured_at": datetime.now(UTC).date().isoformat(),
+    }
+    with RESULT.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    console.say(
+        f"{side}, {variant}, seed {seed}: {found['bits_per_byte']:.4f} bits per byte after {found['tokens']:,} tokens"
+    )
+
+
+def results() -> list[dict[str, Any]]:
+    """All runs that the file holds."""
+    return [json.loads(line) for line in RESULT.read_text().splitlines()] if RESULT.is_file() else []
+
+
+def say_table() -> None:
+    """Mean bits per byte of each side and variant, and how far above ours."""
+    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    for line in results():
+        groups.setdefault((line["side"], line["variant"], line["minutes"]), []).append(line)
+    rows = []
+    for (side, variant, minutes), lines in groups.items():
+        ours = groups.get(("danlu", "all", minutes))
+        mean = statistics.mean(line["bits_per_byte"] for line in lines)
+        above = mean / statistics.mean(line["bits_per_byte"] for line in ours) - 1 if ours else float("nan")
+        tokens = statistics.mean(line["tokens"] for line in lines)
+        longest = max(line["seconds"] for line in lines) / 60
+        cells = (len(lines), f"{mean:.4f}", f"{above:+.1%}", f"{tokens / 1e6:.2f}M", f"{longest:.1f}")
+        rows.append((side, variant, f"{minutes:g}", *cells))
+    console.table(
+        ("side", "variant", "minutes", "seeds", "bits per byte", "above ours", "tokens", "longest took"), rows
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""One run of `learning.py`: a process that trains for so many minutes on prepared ids and says what it has learnt.
+
+In: a side, the folder of the prepared run, a seed, minutes and the time at which the process was started. Out: one line
+of JSON on standard output. The peers read the same ids as a stream cut into rows, in an order drawn from the seed, and
+keep their own defaults but for what a run of minutes makes senseless: litgpt's batch of 512 rows and warm-up of 2,000
+steps, the Trainer's learning rate of 5e-5. Both get batches of 16 rows, a warm-up of a twentieth of the steps, and the
+learning rate that was best of three in trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SHAPE = {"width": 288, "layers": 6, "heads": 6, "mlp": 768}
+ROWS, LENGTH, VOCABULARY = 16, 256, 8192
+LEARNING_RATE = 2e-3
+WARMUP_SHARE = 0.05
+TRIAL_STEPS, RESERVE = 8, 0.97
+"""Steps by which a peer measures itself after its first two, and the share of the time left that it then plans for."""
+
+
+def main() -> None:
+    """Train, measure, say."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--began-at", type=float, required=True)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    found = SIDES[options.side](options)
+    out.write(json.dumps(found) + "\n")
+    out.flush()
+
+
+def danlu(options: argparse.Namespace) -> dict[str, Any]:
+    """Our own stage, as a recipe runs it."""
+    import torch
+    from learning import FOLDER, recipe
+
+    from danlu import convert, running
+    from danlu.base.world import World
+    from danlu.parallel.device import discover
+    from danlu.shards.files import RowSet
+    from danlu.train.objectives import next_token
+    from danlu.train.samples import token_bytes
+    from danlu.train.validation import Validation
+
+    left = options.minutes - (time.time() - options.began_at) / 60
+    words = (f"pretrain.minutes={left:.3f}", f"pretrain.seed={options.seed}", *options.set)
+    made = running.run(recipe(*words), runs=FOLDER, from_section="pretrain", until="pretrain", again=True)["pretrain"]
+    ended_at = time.time()
+    loaded = convert.load(made.folder, dtype=discover().dtype)
+    held_out = RowSet.open(options.run / "shard" / "pretrain-validation")
+    assert loaded.tokenizer is not None
+    lengths = token_bytes(loaded.tokenizer.decode_bytes, loaded.tokenizer.size)
+    with torch.no_grad():
+        judged = Validation(held_out, next_token, ROWS, held_out.num_rows, lengths).measure(loaded.model, World())
+    return {
+        "bits_per_byte": judged["bits_per_byte"],
+        "tokens": made.metrics["tokens"],
+        "parameters": loaded.config.parameters().total,
+        "seconds": round(ended_at - options.began_at, 1),
+    }
+
+
+class Stream:
+    """The ids of a row set one after another, as rows of LENGTH + 1 that overlap by one."""
+
+    def __init__(self, folder: Path):
+        facts = json.loads((folder / "rows.json").read_text())
+        self.ids = np.fromfile(folder / "ids.bin", dtype=facts["dtype"])
+        self.num_rows = (len(self.ids) - 1) // LENGTH
+
+    def batches(self, seed: int) -> Iterator[np.ndarray]:
+        """Batches (ROWS, LENGTH + 1) without end, every epoch in an order of its own."""
+        random = np.random.default_rng(seed)
+        while True:
+            order = random.permutation(self.num_rows)
+            for start in range(0, len(order) - ROWS + 1, ROWS):
+                yield self.rows(order[start : start + ROWS])
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """These rows, (n, LENGTH + 1) int64."""
+        return self.ids[numbers[:, None] * LENGTH + np.arange(LENGTH + 1)].astype(np.int64)
+
+
+def bits_per_byte(run: Path, logits_of: Callable[[Any], Any]) -> float:
+    """Of the held-out documents as one stream: all their tokens' bits over all their bytes."""
+    import torch
+
+    stream = Stream(run / "shard" / "pretrain-validation")
+    bits = 0.0
+    with torch.no_grad():
+        for start in range(0, stream.num_rows, ROWS):
+            rows = torch.from_numpy(stream.rows(np.arange(start, min(start + ROWS, stream.num_rows))))
+            logits = logits_of(rows[:, :-1]).float()
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
+            bits += float(loss) / math.log(2)
+    spelt = json.loads((run / "bytes.json").read_text())["token_bytes"]
+    size = sum(spelt[id] for id in stream.ids[1 : stream.num_rows * LENGTH + 1].tolist())
+    return bits / size
+
+
+def planned(options: argparse.Namespace, step: Callable[[], None]) -> int:
+    """How many steps fit into the time that is left, by the speed of some real ones."""
+    step()
+    step()
+    started_at = time.time()
+    for _ in range(TRIAL_STEPS):
+        step()
+    now = time.time()
+    left = options.minutes * 60 - (now - options.began_at)
+    return int(left * RESERVE / ((now - started_at) / TRIAL_STEPS))
+
+
+def litgpt(options: argparse.Namespace) -> dict[str, Any]:
+    """The loop of `litgpt pretrain`: compiled, bf16-mixed, AdamW (0.9, 0.95), decay 0.1, cosine, clipping at 1."""
+    import lightning
+    import torch
+    from litgpt.model import GPT, Config
+    from litgpt.utils import chunked_cross_entropy, instantiate_torch_optimizer
+
+    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    fabric.launch()
+    fabric.seed_everything(options.seed)
+    config = Config(
+        block_size=LENGTH,
+        vocab_size=VOCABULARY,
+        padded_vocab_size=VOCABULARY,
+        n_layer=SHAPE["layers"],
+        n_head=SHAPE["heads"],
+        n_embd=SHAPE["width"],
+        intermediate_size=SHAPE["mlp"],
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        bias=False,
+        norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+    )
+
+    def build() -> tuple[Any, Any]:
+        from litgpt.pretrain import initialize_weights
+
+        with fabric.init_module(empty_init=False):
+            model = GPT(config)
+        initialize_weights(fabric, model, n_layer=config.n_layer, n_embd=config.n_embd)
+        model = fabric.setup(torch.compile(model))
+        chosen = {"lr": options.learning_rate, "betas": (0.9, 0.95), "weight_decay": 0.1}
+        return model, fabric.setup_optimizers(
+            instantiate_torch_optimizer("AdamW", model.parameters(), fused=False, **chosen)
+        )
+
+    batches = Stream(options.run / "shard" / "pretrain-train").batches(options.seed)
+
+    def step(model: Any, optimizer: Any, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        ids = torch.from_numpy(next(batches))
+        fabric.backward(chunked_cross_entropy(model(ids[:, :-1].contiguous()), ids[:, 1:].contiguous()))
+        fabric.clip_gradients(model, optimizer, max_norm=1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = build()
+    steps = planned(options, lambda: step(model, optimizer, 0.0))
+    for number in range(steps):
+        warm = min(1.0, (number + 1) / (WARMUP_SHARE * steps))
+        course = 0.5 * (1 + math.cos(math.pi * max(0.0, number / steps - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+        step(model, optimizer, options.learning_rate * warm * (0.1 + 0.9 * course))
+    ended_at = time.time()
+    model.eval()
+    return {
+        "bits_per_byte": bits_per_byte(options.run, model),
+        "tokens": steps * ROWS * LENGTH,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(ended_at - options.began_at, 1),
+        "learning_rate": options.learning_rate,
+    }
+
+
+def trainer(options: argparse.Namespace) -> dict[str, Any]:
+    """`transformers.Trainer`: bf16, fused AdamW, no decay, linear course, clipping at 1."""
+    import tempfile
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+
+    set_seed(options.seed)
+    stream = Stream(options.run / "shard" / "pretrain-train")
+    order = np.random.default_rng(options.seed).permutation(stream.num_rows)
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(order)
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            ids = torch.from_numpy(stream.rows(order[index : index + 1])[0, :-1])
+            return {"input_ids": ids, "labels": ids}
+
+    def train(steps: int) -> Any:
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCABULARY,
+                hidden_size=SHAPE["width"],
+                intermediate_size=SHAPE["mlp"],
+                num_hidden_layers=SHAPE["layers"],
+                num_attention_heads=SHAPE["heads"],
+                num_key_value_heads=SHAPE["heads"],
+                max_position_embeddings=LENGTH,
+                tie_word_embeddings=False,
+            )
+        )
+        arguments = TrainingArguments(
+            output_dir=tempfile.mkdtemp(),
+            per_device_train_batch_size=ROWS,
+            max_steps=steps,
+            learning_rate=options.learning_rate,
+            warmup_steps=int(WARMUP_SHARE * steps),
+            bf16=True,
+            use_cpu=True,
+            seed=options.seed,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        Trainer(model=model, args=arguments, train_dataset=Rows()).train()
+        return model
+
+    train(2)
+    started_at = time.time()
+    train(TRIAL_STEPS)
+    now = time.time()
+    left = options.minutes * 60 - (now - options.began_at)
+    steps = int(left * RESERVE / ((now - started_at) / TRIAL_STEPS))
+    model = train(steps).eval()
+    ended_at = time.time()
+
+    def logits_of(ids: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return model(input_ids=ids).logits
+
+    return {
+        "bits_per_byte": bits_per_byte(options.run, logits_of),
+        "tokens": steps * ROWS * LENGTH,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "seconds": round(ended_at - options.began_at, 1),
+        "learning_rate": options.learning_rate,
+    }
+
+
+SIDES = {"danlu": danlu, "litgpt": litgpt, "trainer": trainer}
+
+if __name__ == "__main__":
+    main()
