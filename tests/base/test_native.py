@@ -13,9 +13,15 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setattr(native.Path, "home", classmethod(lambda cls: tmp_path / "home"))
-    native.load.cache_clear()
+    (tmp_path / "home").mkdir()
+    forget()
     yield tmp_path / "home"
+    forget()
+
+
+def forget() -> None:
     native.load.cache_clear()
+    native.cache_folder.cache_clear()
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def test_a_source_is_compiled_once_and_kept(home, twice):
     assert reason.startswith("compiled by ")
     (kept,) = (home / ".cache" / "danlu" / "native").iterdir()
     first = kept.stat()
-    native.load.cache_clear()
+    forget()
     assert native.load(twice)[0].twice(4) == 8
     assert kept.stat().st_mtime_ns == first.st_mtime_ns
 
@@ -64,7 +70,37 @@ def test_without_a_compiler_there_is_no_library(home, twice, monkeypatch):
 def test_a_folder_that_others_may_write_to_is_not_used(home):
     folder = native.cache_folder()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    folder.chmod(0o777)
-    other = native.cache_folder()
-    assert other != folder
-    assert stat.S_IMODE(other.stat().st_mode) == 0o700
+    for opened in (folder, folder.parent):  # who may write there may also put another folder in its place
+        opened.chmod(0o777)
+        forget()
+        other = native.cache_folder()
+        assert other != folder
+        assert stat.S_IMODE(other.stat().st_mode) == 0o700
+        opened.chmod(0o700)
+
+
+@needs_compiler
+def test_a_torn_library_is_made_again(home, twice):
+    native.load(twice)
+    (kept,) = (home / ".cache" / "danlu" / "native").iterdir()
+    kept.unlink()
+    kept.write_bytes(b"torn")
+    forget()
+    assert native.load(twice)[0].twice(4) == 8
+
+
+@needs_compiler
+def test_a_user_without_a_home_has_the_library_too(twice, monkeypatch):
+    def no_home(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(native.Path, "home", classmethod(no_home))
+    forget()
+    assert native.load(twice)[0].twice(4) == 8
+    forget()
+
+
+@needs_compiler
+def test_a_compiler_without_openmp_compiles_without_threads(home, twice, monkeypatch):
+    monkeypatch.setattr(native, "THREADS", ("-fno-such-thing", ""))
+    assert native.load(twice)[0].twice(4) == 8

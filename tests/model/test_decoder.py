@@ -130,3 +130,27 @@ def test_torch_decodes_where_the_native_way_does_not_fit(monkeypatch):
     assert "not all fp32 or all bf16" in reason(build(torch.float16), torch.float16)
     monkeypatch.setattr(decoder, "library", lambda: (None, "no C compiler here"))
     assert reason(build()) == "torch: no C compiler here"
+
+
+@needs_compiler
+def test_weights_that_have_moved_are_left_to_torch():
+    model = build()
+    native, _ = choose_decoder(model, KeyValueCache(model.config, 2, 8))
+    assert native.takes(2)
+    with torch.no_grad():
+        model.blocks[0].mlp.down.weight.mul_(2)
+    assert native.takes(2), "changed in place"
+    model.to(torch.bfloat16)
+    assert not native.takes(2)
+
+
+@needs_compiler
+def test_torchs_default_dtype_changes_nothing():
+    model = build()
+    wanted = [fast for _, fast, *_ in both_ways(model)]
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = [fast for _, fast, *_ in both_ways(model)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))

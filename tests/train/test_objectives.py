@@ -62,3 +62,16 @@ def test_bf16_hidden_states_give_an_fp32_loss(tmp_path):
     assert loss.sum.dtype == torch.float32
     loss.sum.backward()
     assert all(parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_without_gradients_none_is_worked_out():
+    calls = []
+
+    def counted(x, weight, bias):
+        calls.append(x.shape)
+        return functional.linear(x, weight, bias)
+
+    weight = torch.nn.Parameter(torch.randn(20, 8))
+    with torch.no_grad():
+        objectives.cross_entropy(torch.randn(6, 8), Head(weight, counted), torch.randint(0, 20, (6,)))
+    assert len(calls) == 1

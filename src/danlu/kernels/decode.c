@@ -49,8 +49,8 @@ static inline float widen(uint16_t half) {
 static inline uint16_t narrow(float value) { /* to the nearest, ties to even; NaN stays NaN */
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
-    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 
 static inline float read(const void *from, int64_t index, int is_half) {
@@ -190,16 +190,19 @@ static void linear(const void *weight, const void *bias, int64_t inputs, int64_t
 #pragma omp for schedule(static) nowait
     for (int64_t o = 0; o < outputs; o += TILE_OUTPUTS) {
         int wide = least(outputs - o, TILE_OUTPUTS);
+        float offset[TILE_OUTPUTS] = {0};
+        for (int i = 0; bias && i < wide; i++) offset[i] = read(bias, o + i, is_half);
         for (int64_t r = 0; r < rows; r += TILE_ROWS) {
             int high = least(rows - r, TILE_ROWS);
             float found[TILE_OUTPUTS * TILE_ROWS];
             products(weight, inputs, o, wide, x, r, high, is_half, r > 0 || rows <= TILE_ROWS, found);
-            for (int i = 0; i < wide; i++)
-                for (int j = 0; j < high; j++) {
-                    float sum = found[i * TILE_ROWS + j] + (bias ? read(bias, o + i, is_half) : 0.0f);
-                    float *place = out + (r + j) * stride + o + i;
-                    *place = adds ? *place + sum : sum;
-                }
+            for (int j = 0; j < high; j++) {
+                float *place = out + (r + j) * stride + o;
+                if (adds)
+                    for (int i = 0; i < wide; i++) place[i] += found[i * TILE_ROWS + j] + offset[i];
+                else
+                    for (int i = 0; i < wide; i++) place[i] = found[i * TILE_ROWS + j] + offset[i];
+            }
         }
     }
 }
@@ -211,15 +214,20 @@ static void put(float value, void *to, int64_t index, int is_half) {
 
 /* Root-mean-square norm of one row of fp32; in bf16 it is rounded before the scale, as the reference does. */
 static void norm(const float *x, const void *scale, int64_t width, float epsilon, int is_half, void *out, int stays_wide) {
-    float squares = 0;
-    for (int64_t i = 0; i < width; i++) squares += x[i] * x[i];
+    vector sums = {};
+    int64_t at = 0;
+    for (; at + LANES <= width; at += LANES) sums += *(const vector *)(x + at) * *(const vector *)(x + at);
+    float squares = total(sums);
+    for (; at < width; at++) squares += x[at] * x[at];
     float factor = 1.0f / sqrtf(squares / (float)width + epsilon);
-    for (int64_t i = 0; i < width; i++) {
-        float value = x[i] * factor;
-        if (is_half) value = widen(narrow(value));
-        value *= read(scale, i, is_half);
-        if (stays_wide) ((float *)out)[i] = is_half ? widen(narrow(value)) : value;
-        else put(value, out, i, is_half);
+    if (!is_half) {
+        for (int64_t i = 0; i < width; i++) ((float *)out)[i] = x[i] * factor * ((const float *)scale)[i];
+    } else if (stays_wide) {
+        for (int64_t i = 0; i < width; i++)
+            ((float *)out)[i] = widen(narrow(widen(narrow(x[i] * factor)) * widen(((const uint16_t *)scale)[i])));
+    } else {
+        for (int64_t i = 0; i < width; i++)
+            ((uint16_t *)out)[i] = narrow(widen(narrow(x[i] * factor)) * widen(((const uint16_t *)scale)[i]));
     }
 }
 

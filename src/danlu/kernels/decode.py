@@ -1,8 +1,8 @@
 """The native decoding step: one token for each of a few sequences, all layers in one call of C.
 
-In: the tensors of a model and of its cache. Out: `Decoding`, whose `hidden` equals the model's forward with that cache,
-and `thin_linear`, a product with few rows for the head. Called by `model.decoder`. Needs a C compiler; where there is
-none the caller keeps to torch.
+In: the tensors of a model and of its cache. Out: `Decoding`, whose `hidden` equals the model's forward with that cache
+(in bf16 it rounds less often: the residual stream stays fp32), and `thin_linear`, a product with few rows for the head.
+Called by `model.decoder`. Needs a C compiler; where there is none the caller keeps to torch.
 
 torch needs some forty operators a layer for a token, and its product of one row with a matrix reads memory at half of
 what the core can: the gain is in `docs/results/decoding.json` (`benchmarks/decoding.py`).
@@ -69,7 +69,11 @@ class Decoding:
     ):
         found, reason = library()
         assert found is not None, reason
-        self._library, self.dtype, self._kept = found, norm.dtype, (layers, norm, frequencies)
+        self._library, self.dtype = found, norm.dtype
+        tensors = [tensor for layer in layers for tensor in layer.values()] + [norm, frequencies]
+        # Parameters may be given other memory (`model.to`): what is pointed to is kept alive, and its owner watched.
+        self._owners = [tensor for tensor in tensors if tensor is not None]
+        self._kept = [owner.detach() for owner in self._owners]
         table = (_Layer * len(layers))(*(_Layer(**{n: _address(layer[n]) for n in POINTERS}) for layer in layers))
         self._model = _Model(
             **sizes,
@@ -80,13 +84,25 @@ class Decoding:
             layer=table,
         )
 
+    @property
+    def is_current(self) -> bool:
+        """False once a tensor has moved or changed its dtype: what is pointed to is then not the model's any more."""
+        return all(
+            owner.data_ptr() == kept.data_ptr() and owner.dtype == kept.dtype
+            for owner, kept in zip(self._owners, self._kept, strict=True)
+        )
+
     def hidden(self, x: Tensor, slots: Tensor, positions: Tensor) -> Tensor:
         """Hidden states (B, D) fp32 after the final norm, of embeddings x (B, D) fp32, which are overwritten.
 
         Row b is the token at `positions[b]` of slot `slots[b]`, both int64; its key and value are stored.
         """
+        assert x.dtype == torch.float32, "decode.c reads fp32"
+        assert x.is_contiguous(), "decode.c reads plain rows"
+        assert slots.dtype == positions.dtype == torch.int64, "decode.c reads int64"
         self._model.threads = torch.get_num_threads()
-        space = torch.empty(self._library.danlu_decode_space(ctypes.byref(self._model), ctypes.c_int64(len(x))))
+        size = self._library.danlu_decode_space(ctypes.byref(self._model), ctypes.c_int64(len(x)))
+        space = torch.empty(size, dtype=torch.float32, device="cpu")
         self._library.danlu_decode(
             ctypes.byref(self._model),
             ctypes.c_int64(len(x)),
@@ -101,7 +117,8 @@ def thin_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     found, reason = library()
     assert found is not None, reason
     x, weight = x.contiguous(), weight.contiguous()
-    out = torch.empty(len(x), len(weight))
+    assert x.dtype == weight.dtype, f"{x.dtype} by {weight.dtype}"
+    out = torch.empty(len(x), len(weight), dtype=torch.float32, device="cpu")
     found.danlu_linear(
         ctypes.c_void_p(weight.data_ptr()),
         *(ctypes.c_int64(size) for size in (weight.shape[1], weight.shape[0])),

@@ -1,4 +1,4 @@
-"""The fast way of a few tokens through the model, where the machine has one: the same numbers as `Transformer.forward`.
+"""The fast way of a few tokens through the model, where there is one: what `Transformer.forward` does, in one call.
 
 In: a model and a cache. Out: a `Decoder`, or None with the reason. Called by the engine for steps in which each
 sequence has one new token. Everything else (prompts, training, GPUs, other dtypes) goes the model's own way.
@@ -36,7 +36,7 @@ def choose_decoder(model: Transformer, cache: KeyValueCache) -> tuple[Decoder | 
 
 
 class Decoder:
-    """A model's native decoding over one cache. It sees changes of weights in place, and no others."""
+    """A model's native decoding over one cache. It sees weights change in place; once they move, it takes no step."""
 
     def __init__(self, model: Transformer, cache: KeyValueCache):
         config = model.config
@@ -54,8 +54,8 @@ class Decoder:
         self.decoding = Decoding(layers, model.norm.weight, frequencies, sizes, config.norm_epsilon)
 
     def takes(self, num_rows: int) -> bool:
-        """Whether a step of so many sequences is better done here."""
-        return num_rows <= MOST_ROWS
+        """Whether a step of so many sequences is better done here, and the model's weights are still those it knows."""
+        return num_rows <= MOST_ROWS and self.decoding.is_current
 
     def hidden(self, ids: Tensor, positions: Tensor, slots: Tensor) -> Tensor:
         """Hidden states (B, D) of one new token per row, as the model's forward gives them; (B,) each, int64."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import torch
+from torch.nn import functional
 
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
@@ -31,7 +33,8 @@ def place(model: Transformer, world: World, *, compile: str = "off") -> Transfor
     model.compute_dtype = getattr(torch, world.dtype)
     choose_products(model)
     if choose_compile(compile, model, world)[0]:
-        _trust_the_processor()
+        if world.device == "cpu":
+            _trust_the_processor()
         for block in model.blocks:
             block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
     broadcast(model, world)
@@ -43,22 +46,22 @@ def _trust_the_processor() -> None:
 
     They are a third of the time to the first step: 15 s and 10 s for a block of width 768 on two Zen 5 cores.
     """
-    compiler = shutil.which("g++")
-    if compiler is None:
+    from torch._inductor import config
+
+    if sys.platform != "linux" or config.cpp.vec_isa_ok is not None or config.cpp.cxx[1] != "g++":
+        return  # somebody has decided already, or the compiler is another one
+    if shutil.which("g++") is None:
         return
-    said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=False).stdout
     major = said.split(".")[0].strip()
     if major.isdecimal() and int(major) >= FIRST_GPP:
-        from torch._inductor import config
-
         config.cpp.vec_isa_ok = True
 
 
 def choose_products(model: Transformer) -> str:
     """Let the fastest library for the model's device and dtype compute its products; which one, and why."""
     faster, reason = choose_linear(next(model.parameters()).device.type, model.compute_dtype)
-    if faster:
-        model.compute_by(onednn_linear)
+    model.compute_by(onednn_linear if faster else functional.linear)
     return reason
 
 

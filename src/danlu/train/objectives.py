@@ -54,7 +54,8 @@ def cross_entropy(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
     The logits never exist as a whole: each chunk of rows gives its part of the loss and of both gradients while it is
     in the cache, and is forgotten. 4,096 tokens x 8,192 words would else be 128 MiB, written and read seven times.
     """
-    return _CrossEntropy.apply(hidden, head.weight, targets, head.product)
+    weight = head.weight if torch.is_grad_enabled() else head.weight.detach()  # without gradients, none is worked out
+    return _CrossEntropy.apply(hidden, weight, targets, head.product)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -65,7 +66,7 @@ class _CrossEntropy(torch.autograd.Function):
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         narrow = weight.to(hidden.dtype)  # (V, D)
         rows = max(CHUNK_ROWS, CHUNK_LOGITS // weight.shape[0])
-        total = torch.zeros((), device=hidden.device)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for_hidden = torch.empty_like(hidden) if wants_hidden else None
         for_weight = torch.zeros_like(weight) if wants_weight else None
         for start in range(0, len(hidden), rows):
