@@ -155,8 +155,9 @@ def run_page(page: Path) -> None:
             elif block.language == "python":
                 output = io.StringIO()
                 with contextlib.redirect_stdout(output):
-                    exec(compile(text, f"{page.name}:{block.line}", "exec"), names)
-                assert shown is not None and fits(shown, tidy(output.getvalue())), output.getvalue()
+                    exec(compile(text, f"{page.name}:{block.line}", "exec"), names)  # noqa: S102 - the page's own
+                assert shown is not None, f"{page.name}:{block.line}: no output is shown"
+                assert fits(shown, tidy(output.getvalue())), output.getvalue()
 
 
 def _run_commands(text: str, shown: str, where: str, ended: contextlib.ExitStack) -> None:
@@ -198,12 +199,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def groups_of(annotation: Any) -> list[type[Settings]]:
+    """The models of settings that a field can hold."""
+    return [one for one in _types_in(annotation) if isinstance(one, type) and issubclass(one, Settings)]
+
+
 def all_settings(model: type[Settings], given: Settings | None = None, prefix: str = "") -> dict[str, Any]:
     """Every setting by its path, with its default; groups are spelled out, and a source by its generator's name."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True) if given is None else getattr(given, name)
-        groups = [one for one in _types_in(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+        groups = groups_of(field.annotation)
         if not isinstance(default, Settings):
             found[prefix + name] = default
         for group in groups:
@@ -226,7 +232,7 @@ def choices(model: type[Settings], path: str) -> list[str]:
     field = model.model_fields.get(name)
     if field is None:
         return []
-    groups = [one for one in _types_in(field.annotation) if isinstance(one, type) and issubclass(one, Settings)]
+    groups = groups_of(field.annotation)
     if rest:
         return [word for group in groups for word in choices(group, rest)]
     literals = [one for one in _types_in(field.annotation) if get_origin(one) is Literal]
