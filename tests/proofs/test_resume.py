@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from danlu.base import console
+from danlu.parallel.place import kernel_set
 from danlu.train import checkpoint
+from danlu.train import run as run_module
 from danlu.train.interrupts import Interrupted
 from danlu.train.settings import CheckpointSettings
 from tests.proofs.campaign import STEPS, Campaign, concatenated, final_state, run_apart, show_kills
@@ -194,6 +196,21 @@ def test_RT8_every_step_of_three_epochs_can_be_stopped_and_resumed_also_twice(tm
     campaign.attempt(whole)
     assert any("nothing to train" in line for line in spoken)
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.safetensors")} == before
+
+
+def test_O9_who_goes_on_with_other_kernels_is_told(tmp_path, monkeypatch):
+    campaign, warnings = Campaign(tmp_path), []
+    with pytest.raises(Interrupted):
+        campaign.attempt(_made(tmp_path / "run"), die_at=(3, 1), signal_=signal.SIGINT)
+    monkeypatch.setattr(console, "warn_once", lambda text, **_: warnings.append(text))
+    monkeypatch.setattr(run_module, "kernel_set", lambda model: {**kernel_set(model), "torch": "9.9"})
+    campaign.attempt(tmp_path / "run")
+    assert [text for text in warnings if "now 9.9" in text and "last bit" in text]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 class Disk:

@@ -65,6 +65,17 @@ def choose_products(model: Transformer) -> str:
     return reason
 
 
+def kernel_set(model: Transformer) -> dict[str, str | int | bool]:
+    """What besides seed and data decides the last bits of a training: bitwise promises hold where all of it is equal."""
+    return {
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "products": "onednn" if model.product is onednn_linear else "torch",
+        "compiled": any(block._compiled_call_impl is not None for block in model.blocks),
+    }
+
+
 def choose_compile(asked: str, model: Transformer, world: World) -> tuple[bool, str]:
     """Whether to compile each block, and why."""
     if asked == "off":

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from danlu.base import console
 from danlu.base.artifact import digest
 from danlu.base.errors import ArtifactError
+from danlu.model.transformer import Transformer
 from danlu.parallel.collectives import barrier
+from danlu.parallel.place import kernel_set
 from danlu.train import checkpoint
 from danlu.train.guard import check_validation
 from danlu.train.interrupts import Interrupted, deferred_signals
@@ -192,7 +194,7 @@ def _save(run: Run, progress: Progress, folder: Path) -> None:
             "optimizer": run.learner.optimizer.state(),
             "random": {"torch": torch.get_rng_state()},
         }
-        facts = {"progress": asdict(progress), "plan": plan_digest(run.plan), "threads": torch.get_num_threads()}
+        facts = {"progress": asdict(progress), "plan": plan_digest(run.plan), "kernels": kernel_set(run.learner.model)}
         checkpoint.save(folder, progress.step, parts, facts)
         checkpoint.prune(folder, run.checkpoints.keep, progress.best_step)
     barrier(run.learner.world)
@@ -226,11 +228,11 @@ def resume(learner: Learner, plan: Plan, folder: Path) -> Progress:
     learner.optimizer.load_state(found.tensors("optimizer"))
     torch.set_rng_state(found.tensors("random")["torch"])
     progress = Progress(**found.facts["progress"])
-    _say_resumed(found, plan, progress)
+    _say_resumed(found, plan, progress, learner.model)
     return progress
 
 
-def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress) -> None:
+def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress, model: Transformer) -> None:
     if progress.step >= plan.steps:
         console.say(f"  all {plan.steps:,} steps are done: nothing to train")
     elif 0 < plan.patience <= progress.stale_evaluations:
@@ -239,9 +241,13 @@ def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress) -
         console.say(
             f"  going on after step {progress.step:,} of {plan.steps:,}; sample order so far {progress.order_hash[:12]}"
         )
-    if found.facts["threads"] != torch.get_num_threads():
+    before, now = found.facts.get("kernels", {}), kernel_set(model)
+    differing = [
+        f"{name} {before[name]}, now {now[name]}" for name in now if name in before and before[name] != now[name]
+    ]
+    if differing:
         console.warn_once(
-            f"the run was started with {found.facts['threads']} threads and goes on with {torch.get_num_threads()}: "
+            f"the run goes on otherwise than it was started ({'; '.join(differing)}): "
             "results stay right, but are no longer equal to the last bit"
         )
 
