@@ -1,16 +1,17 @@
 """Private data and secrets: each kind found and not more, hidden in three ways, places that map back."""
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Document
-from danlu.corpus.checks import is_card, is_credit_code, is_identity_number
+from danlu.corpus.checks import is_card, is_credit_code, is_identity_number, is_phone
 from danlu.corpus.clean import Cleaner
-from danlu.corpus.privacy import MARKS, KindName, Privacy
+from danlu.corpus.privacy import FORMS, MARKS, TO_HALF_WIDTH, KindName, Privacy
 from danlu.corpus.units import Rejection
 
 EVERYTHING = Privacy(get_args(KindName))
@@ -43,6 +44,8 @@ def test_check_digits_decide():
         ("(0755) 8234-5678", "[PHONE]"),
         ("香港 +852 9123 4567", "香港 [PHONE]"),
         ("台湾 0912-345-678 和 +886 912 345 678", "台湾 [PHONE] 和 [PHONE]"),
+        ("税号N2320481MF123456XP。", "税号[CREDIT_CODE]。"),  # of a village: seven digits in a row
+        ("call 415.555.2671 or +1.415.555.2671 now", "call [PHONE] or [PHONE] now"),
         ("call (415) 555-2671 or +44 20 7946 0958", "call [PHONE] or [PHONE]"),
         ("in 1998-2004, 00101001 and 3.14159265358979", "in 1998-2004, 00101001 and 3.14159265358979"),
         ("13812345678@qq.com", "[EMAIL]"),
@@ -51,6 +54,9 @@ def test_check_digits_decide():
         (f"key: {KEY}", "key: [KEY]"),
         ("AKIAIOSFODNN7EXAMPLE", "[KEY]"),
         ('api_key = "q8Zr2LmX0pTw"', 'api_key = "[KEY]"'),
+        ('apiKey: "q8Zr2LmX0pTw"', 'apiKey: "[KEY]"'),
+        ("ACCESS_KEY=q8Zr2LmX0pTw, auth_key: q8Zr2LmX0pTw", "ACCESS_KEY=[KEY], auth_key: [KEY]"),
+        ("accessKey=q8Zr2LmX0pTw", "accessKey=[KEY]"),
         ("密码：q8Zr2LmX0pTw", "密码：[KEY]"),
         ("password: something", "password: something"),
         (f"see\n{PRIVATE_KEY}\nend", "see\n[PRIVATE_KEY]\nend"),
@@ -61,6 +67,27 @@ def test_check_digits_decide():
 )
 def test_each_kind_is_found_and_not_more(text, hidden):
     assert EVERYTHING.hide(text).text == hidden
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kind)
+def test_a_glance_hides_nothing_that_the_pattern_finds(form):
+    """Whatever a form's pattern matches, seen at a glance or searched: check digits aside, both find the same."""
+
+    @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(st.from_regex(form.pattern))
+    def holds(text):
+        text = text.translate(TO_HALF_WIDTH)
+        seen, searched = Privacy((form.kind,)), Privacy((form.kind,))
+        is_genuine = is_phone if form.is_genuine is is_phone else _always  # its glance counts on eight digits
+        seen.forms = (replace(form, is_genuine=is_genuine),)
+        searched.forms = (replace(seen.forms[0], digits=0, pieces=(), glance=_always),)
+        assert seen.find(text) == searched.find(text)
+
+    holds()
+
+
+def _always(plain):
+    return True
 
 
 def test_usual_kinds_are_three_and_others_are_named():

@@ -80,11 +80,17 @@ class Form:
         return bool(self.glance(text))
 
 
-NUMBER = re.compile(r"[0-9](?:[ ()-]{0,2}[0-9]){6,}")
+NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){5,}")
 KEY_STARTS = "AKI ASIA LTAI sk- glpat- xox AIza _ eyJ"
-SECRET_NAMES = (
-    "api_key apikey api-key API_KEY APIKEY access_key secret Secret SECRET token Token TOKEN passw Passw PASSW"
-)
+SECRET_NAMES = ("key", "token", "secret", "passw", "密码", "口令")
+
+
+def _names_a_secret(text: str) -> bool:
+    """Whether a secret's name may be in a text, in any case: `casefold` goes at least as far as `(?i:...)` does."""
+    folded = text.casefold()
+    return any(name in folded for name in SECRET_NAMES)
+
+
 FORMS: tuple[Form, ...] = (
     Form(
         "private_key",
@@ -112,7 +118,7 @@ FORMS: tuple[Form, ...] = (
             r"[\"']?(?:是|为)?\s{0,3}[:=：]\s{0,3}[\"']?(?P<it>[!-&(-~]{8,200})(?<![,;.)\]\"}])"
         ),
         looks_random,
-        pieces=(*SECRET_NAMES.split(), "密码", "口令"),
+        glance=_names_a_secret,
     ),
     Form(
         "email",
@@ -134,7 +140,7 @@ FORMS: tuple[Form, ...] = (
         "credit_code",
         re.compile(r"(?<![0-9a-zA-Z])[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9a-zA-Z])"),
         is_credit_code,
-        digits=8,
+        digits=6,  # of 18 signs, for the office may be letters: N2
     ),
     Form(
         "card",
