@@ -127,6 +127,11 @@ def test_text_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "_generated", lambda *_: path.write_text(STORIES[1]) * [])
     with pytest.raises(DataError, match="changed while they were read"):
         make(tmp_path, sources=str(path))
+    monkeypatch.undo()
+    path.write_text(STORIES[0])  # as it was: what was read of the other text is not taken for it
+    again, fresh = make(tmp_path, sources=str(path)), make(tmp_path, "fresh", sources=str(path))
+    for name in FILES:
+        assert (again.folder / name).read_bytes() == (fresh.folder / name).read_bytes()
 
 
 def test_the_little_world_is_cleaned_as_it_was_planted(tmp_path):

@@ -341,7 +341,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     made_from = digest({"version": VERSION, "config": config.model_dump(mode="json"), "listing": listing})
     if not _is_written(out, made_from):
         _make(config, out, given, made_from)
-        _refuse_changes(listing, _listing(config, given))
+        _refuse_changes(listing, _listing(config, given), out)
         _seal_sources(out, listing, made_from)
     _clear_shards(out)
     report, sources = json.loads((out / REPORT).read_bytes()), open_artifact(out / "sources")
@@ -398,10 +398,14 @@ def _is_written(out: Path, made_from: str) -> bool:
         return False
 
 
-def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """DataError where the raw text is another one than at the beginning: half of each would be read."""
+def _refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+    """DataError where the raw text is another one than at the beginning: half of each would be read.
+
+    The shards go: they bear the name of the text as it was, and hold what it became.
+    """
     if now == before:
         return
+    _clear_shards(out)
     changed = [name for name, facts in before["files"].items() if now["files"].get(name) != facts]
     raise DataError(
         "raw files changed while they were read",
