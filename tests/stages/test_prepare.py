@@ -219,6 +219,21 @@ def test_text_options_change_the_text(tmp_path):
     assert list(report["languages"]) == ["en"]
 
 
+def test_evaluation_texts_are_found_where_words_are_cut(tmp_path):
+    """What is searched has lost its stop words, so what is looked for must have lost them too."""
+    leaked = (
+        "The lamp of the keeper was lit at dusk, and it burned in the tower over the harbour until ten ships were home"
+    )
+    (tmp_path / "evaluation.txt").write_text(leaked)
+    lines = [leaked, "A quite different text about bread, water and the price of salt in winter"]
+    for number, text in enumerate(({"stop_words": "drop"}, {"words": "rule"}, {"words": "rule", "stop_words": "drop"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kept, report = prepared(folder, lines, text=text, decontaminate=str(tmp_path / "evaluation.txt"))
+        assert len(kept) == 1
+        assert report["reasons"]["contaminated"]["documents"] == 1
+
+
 def test_private_data_become_pseudonyms_or_leave_with_their_record(tmp_path):
     (tmp_path / "key").write_bytes(b"k" * 32)
     lines = ["我的电话是13812345678，请打给我。", "请打138 1234 5678给我，谢谢你了。", "8.8.8.8 is a resolver of names"]

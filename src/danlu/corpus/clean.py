@@ -71,8 +71,13 @@ class Cleaner:
         return Rejection(record.id, record.source, reason, self.hide(excerpt(text_of(record))), self.hide(detail))
 
     def change(self, text: str) -> str:
-        """What becomes of a text that is kept; not counted."""
-        return self.hide(self.normalise(text))
+        """What becomes of a text that is kept, in words too where they are set apart; not counted.
+
+        Lines that a judge leaves out of documents stay: in conversations they stay as well.
+        """
+        normal = self.normalise(text)
+        hidden = self.hide(normal)
+        return hidden if self.words is None else self.words(hidden, self.identify(normal))[0]
 
     def hide(self, text: str) -> str:
         """The text without private data, unless they are to be kept; not counted."""
