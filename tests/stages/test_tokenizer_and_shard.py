@@ -79,6 +79,16 @@ def test_every_kind_makes_rows_and_reports_bytes_per_token(inputs, tmp_path, kin
     assert rows["tokens_in"] == rows["tokens_out"] > sum(len(encode(text)) + 2 for text in texts)
 
 
+def test_what_cuts_words_is_in_the_fingerprint_of_words_alone(monkeypatch):
+    found = {}
+    for kind in ("words", "bpe"):
+        for cutter in ("rule", "rjieba 0.2.2"):
+            monkeypatch.setattr(tokenizer, "segmenter", lambda cutter=cutter: cutter)
+            found[kind, cutter] = tokenizer.source_fingerprint(tokenizer.Config(kind=kind))
+    assert found["words", "rule"] != found["words", "rjieba 0.2.2"]
+    assert found["bpe", "rule"] is found["bpe", "rjieba 0.2.2"] is None
+
+
 def test_an_extended_tokenizer_follows_the_one_it_extends(inputs, tmp_path):
     base, corpus = inputs["tokenizer"].folder, {"corpus": inputs["corpus"]}
     settings = {"extend": str(base), "vocabulary_size": 440}

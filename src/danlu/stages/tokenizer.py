@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
 from danlu.base.config import Bytes, Count, Settings
 from danlu.base.errors import ConfigError, DataError
 from danlu.base.records import read_conversations, read_documents
@@ -68,8 +68,11 @@ class Config(Settings):
 
 
 def source_fingerprint(config: Config) -> str | None:
-    """The name of the vocabulary that is added to, where there is one."""
-    return None if config.extend is None else _base(config, config.extend).fingerprint
+    """The name of the vocabulary that is added to, and of what cuts Chinese into words, where there is one."""
+    base = None if config.extend is None else _base(config, config.extend).fingerprint
+    if config.kind != "words":
+        return base
+    return fingerprint("words", segmenter(), {}, {} if base is None else {"extend": base})
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
