@@ -114,7 +114,14 @@ def test_leavings_of_an_interrupted_run_do_not_matter(tmp_path):
     (tmp_path / "a.txt").write_text(STORIES[0])
     clean = make(tmp_path, "clean", sources=str(tmp_path / "a.txt"))
     out = tmp_path / "out"
-    for name in ("train.jsonl", "rejected.jsonl", "scratch/little-world/x.jsonl", "sources/manifest.json"):
+    for name in (
+        "train.jsonl",
+        "rejected.jsonl",
+        "scratch/little-world/x.jsonl",
+        "scratch/.DS_Store",
+        "scratch/shards-0",
+        "sources/manifest.json",
+    ):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("half a li")
     again = make(tmp_path, sources=str(tmp_path / "a.txt"))

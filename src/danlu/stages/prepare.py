@@ -602,15 +602,23 @@ def _sweep(out: Path, keep: Path) -> None:
     shutil.rmtree(out / "sources", ignore_errors=True)
     for path in (out / SCRATCH).glob("*"):
         if path != keep:
-            shutil.rmtree(path)
+            _remove(path)
 
 
 def _clear_shards(out: Path) -> None:
     """Remove the cleaned shards, which the corpus holds by now; what was generated stays for people to look at."""
     for path in (out / SCRATCH).glob("shards-*"):
-        shutil.rmtree(path)
+        _remove(path)
     with suppress(OSError):  # something else lies there, or nothing does
         (out / SCRATCH).rmdir()
+
+
+def _remove(path: Path) -> None:
+    """A folder with all that is in it, or a file such as .DS_Store, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _seal_sources(out: Path, listing: Mapping[str, Any], made_from: str) -> Artifact:
