@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import ConfigError, DataError
-from danlu.corpus import language, normalise
+from danlu.corpus import engine, language, normalise
 from danlu.corpus.filters import Limits
 from danlu.corpus.writer import FILES
 from danlu.stages import prepare
@@ -128,6 +129,17 @@ def test_leavings_of_an_interrupted_run_do_not_matter(tmp_path):
     for name in FILES:
         assert (again.folder / name).read_bytes() == (clean.folder / name).read_bytes()
     assert not (out / "scratch").exists()
+
+
+def test_a_broken_pool_names_both_of_its_causes(tmp_path, monkeypatch):
+    def broken(*_):
+        raise BrokenProcessPool("a process was terminated abruptly")
+
+    (tmp_path / "a.txt").write_text(STORIES[0])
+    monkeypatch.setattr(engine.Work, "_submit", broken)
+    with pytest.raises(DataError, match="memory") as raised:
+        make(tmp_path, sources=str(tmp_path / "a.txt"), workers=2)
+    assert '__name__ == "__main__"' in str(raised.value)
 
 
 def test_text_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):

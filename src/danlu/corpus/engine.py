@@ -79,9 +79,10 @@ class Work:
                 yield from _made(stem)
         except BrokenProcessPool as error:
             raise DataError(
-                "a process that cleans was killed, perhaps for want of memory",
+                "a process that cleans was killed, perhaps for want of memory, or could not start from a script",
                 found=error,
-                remedy="run it again, it goes on where it stopped; fewer prepare.workers take less memory",
+                remedy="run it again, it goes on where it stopped; fewer prepare.workers take less memory. "
+                'A script needs `if __name__ == "__main__":` before what it runs, for every process reads it anew',
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
