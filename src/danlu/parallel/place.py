@@ -66,7 +66,7 @@ def choose_products(model: Transformer) -> str:
 
 
 def kernel_set(model: Transformer) -> dict[str, str | int | bool]:
-    """What besides seed and data decides the last bits of a training: bitwise promises hold where all of it is equal."""
+    """What besides seed and data decides a training to the last bit: bitwise promises hold where it is equal."""
     return {
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
