@@ -60,3 +60,12 @@ def test_hashing_one_long_file_shows_its_bytes(tmp_path, clock, capsys, monkeypa
     assert f"sealing {tmp_path.name}  50 %   5 bytes" in capsys.readouterr().out
     assert artifact.check_files(tmp_path, {"files": files}) == []
     assert f"verifying {tmp_path.name}  50 %   5 bytes" in capsys.readouterr().out
+
+
+def test_what_was_done_before_counts_as_share_and_not_as_speed(monkeypatch, capsys):
+    now = iter([0.0, 10.0, 10.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now, 10.0))
+    console.set_mode(quiet=False)
+    with console.progress("training", 100, "rows", done=50) as shown:
+        shown.advance(20)
+    assert "training  70 %   70 rows  2/s  15 s left" in capsys.readouterr().out

@@ -163,3 +163,17 @@ def test_the_doctor_offers_more_to_a_faster_machine():
     assert parameters[0] == sorted(parameters[0])
     assert parameters[1][-1] > parameters[0][-1]
     assert list(doctor._offers(fast, 2**31))[-1][2] < parameters[1][-1], "what does not fit the memory is not offered"
+
+
+def test_the_end_says_what_to_ask(tmp_path, capsys):
+    def sealed(kind: str, **config: object) -> artifact.Artifact:
+        manifest = {"kind": kind, "config": config, "forecast": None}
+        return artifact.Artifact(tmp_path / kind, manifest)
+
+    demo._say_end(
+        {"export": sealed("export"), "serve": sealed("service", prompt="Tom sang.\nWho sang?")}, tmp_path, 1.0
+    )
+    said = capsys.readouterr().out
+    assert "ask it, for example" in said
+    assert "Tom sang.\\\n" in said
+    assert "Who sang?" in said

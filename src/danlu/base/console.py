@@ -131,9 +131,9 @@ def _cell(value: object) -> str:
 class Progress:
     """Rate and time left of one piece of work; a moving line on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, what: str, total: float | None, unit: str):
+    def __init__(self, what: str, total: float | None, unit: str, done: float = 0.0):
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0.0
+        self.done = self.done_before = done
         self.started_at = time.monotonic()
         self.speaks_at = self.started_at + SILENT_SECONDS
         self.has_spoken = False
@@ -155,7 +155,7 @@ class Progress:
 
     def _speak(self, now: float, note: str, end: str) -> None:
         elapsed = max(now - self.started_at, 1e-9)
-        rate = self.done / elapsed
+        rate = (self.done - self.done_before) / elapsed
         left = (self.total - self.done) / rate if self.total is not None and rate > 0 else None
         if _mode["json"]:
             emit(
@@ -193,9 +193,9 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str, total: float | None = None, unit: str = "") -> Iterator[Progress]:
-    """Show rate and time left while the block runs; work under two seconds stays silent."""
-    shown = Progress(what, total, unit)
+def progress(what: str, total: float | None = None, unit: str = "", done: float = 0) -> Iterator[Progress]:
+    """Show rate and time left while the block runs; work under two seconds stays silent. `done` was done before."""
+    shown = Progress(what, total, unit, done)
     try:
         yield shown
     finally:

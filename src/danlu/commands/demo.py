@@ -193,3 +193,7 @@ def _say_end(made: dict[str, artifact.Artifact], folder: Path, seconds: float) -
     console.say("  next:")
     for command in (f"danlu chat {model}", f"danlu serve {model}", f"danlu look {folder}/evaluate"):
         console.say(f"    {os.path.join('.venv', 'bin', command)}")
+    question = made["serve"].config.get("prompt") if "serve" in made else None
+    if question:
+        console.say("  ask it, for example (\\ joins the lines of one message):")
+        console.say("    " + "\\\n    ".join(question.splitlines()), style="dim")

@@ -81,9 +81,9 @@ def carry_through(run: Run) -> Outcome:
             save=lambda: _save(run, progress, folder),
             asked_to_stop=asked,
         )
-        remaining = run.plan.total_samples - progress.step * run.plan.batch_rows
+        total, done = run.plan.total_samples, progress.step * run.plan.batch_rows
         try:
-            with console.progress("training", max(0, remaining), "rows") as shown:
+            with console.progress("training", total, "rows", done=min(total, done)) as shown:
                 for report in train(run.learner, run.plan, progress, outside):
                     meter.add(report.tokens, report.seconds)
                     _tell(run, report, meter, journal)
