@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
 from tests import audit
 
 AUDITED = str(Path(__file__).parent / "audited")
@@ -17,6 +19,8 @@ REQUIRE_BROWSER = "DANLU_REQUIRE_BROWSER"
 """Where this is set, a skipped browser test is a failed one."""
 # Two test processes with two threads each would wait for one another in every product; so would started Pythons.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("repeatable", derandomize=True)  # `--hypothesis-profile default` looks for new cases
+settings.load_profile("repeatable")
 
 
 def pytest_configure(config):

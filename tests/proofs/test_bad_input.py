@@ -25,7 +25,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from danlu.base.config import read_settings
@@ -266,7 +266,7 @@ NEIGHBOURS = ["The first good neighbour is a file of its own.", "第二个好邻
 
 
 def accepted(folder: Path, out: Path) -> tuple[list[str], dict[str, int], str]:
-    """The texts that were kept, what was refused by reason, and the sentence that says so; the books are balanced."""
+    """The texts of the documents that were kept, what was refused by reason, and the sentence that says so; the books are balanced."""
     ledger = run(folder, out, separator="blank line")
     report = ledger.report()
     documents, sizes = report["documents"], report["bytes"]
@@ -275,7 +275,7 @@ def accepted(folder: Path, out: Path) -> tuple[list[str], dict[str, int], str]:
     reasons = {reason: counts["documents"] for reason, counts in report["reasons"].items()}
     because = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
     told = f"accepted {documents['written']}, rejected {documents['rejected']} because {because if because else '-'}"
-    return [record["text"] for record in written(out)], reasons, told
+    return [record["text"] for record in written(out) if "text" in record], reasons, told
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -445,6 +445,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VALUES, min_size=1, max_size=6), st.sampled_from(["jsonl", "json"]))
+@example([{"output": "0", "instruction": ""}], "jsonl")  # a conversation among documents
 def test_RD2_whatever_json_says_it_is_accepted_or_refused(tmp_path_factory, values, kind):
     top = tmp_path_factory.mktemp("any")
     (top / "text").mkdir()
