@@ -266,7 +266,7 @@ NEIGHBOURS = ["The first good neighbour is a file of its own.", "第二个好邻
 
 
 def accepted(folder: Path, out: Path) -> tuple[list[str], dict[str, int], str]:
-    """Texts of the documents kept, what was refused by reason, and the sentence that says so; the books are balanced."""
+    """Texts of the documents kept, what was refused by reason, and the sentence that says so; books are balanced."""
     ledger = run(folder, out, separator="blank line")
     report = ledger.report()
     documents, sizes = report["documents"], report["bytes"]
