@@ -26,6 +26,7 @@ from danlu.base.artifact import Artifact, digest, fingerprint, open_artifact, se
 from danlu.base.config import Bytes, Count, Settings
 from danlu.base.errors import ArtifactError, DataError, nearest
 from danlu.base.records import SPLITS
+from danlu.corpus.privacy import USUAL, Action, KindName
 
 if TYPE_CHECKING:
     from danlu.corpus.clean import Cleaner
@@ -200,28 +201,13 @@ class Text(Settings):
 class PrivateData(Settings):
     """What leads to a person or opens a door, and what becomes of it."""
 
-    action: Literal["mask", "pseudonym", "drop", "keep"] = Field(
+    action: Action = Field(
         default="mask",
         description="mask writes [PHONE]; pseudonym [PHONE-4f1c09a2b7de], the same for the same number; drop leaves "
         "the record out",
     )
-    kinds: tuple[
-        Literal[
-            "identity_number",
-            "credit_code",
-            "card",
-            "phone",
-            "other_phone",
-            "email",
-            "ip_address",
-            "api_key",
-            "private_key",
-            "name",
-            "all",
-        ],
-        ...,
-    ] = Field(
-        default=("identity_number", "phone", "email"),
+    kinds: tuple[KindName | Literal["all"], ...] = Field(
+        default=USUAL,
         description="what is looked for: mainland identity numbers, social credit codes, bank cards, mainland mobile "
         "phones, other phones, addresses, keys, names beside a title; or all",
     )
