@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import ConfigError, DataError
-from danlu.corpus import engine, language, normalise
+from danlu.corpus import engine, language, normalise, raw
 from danlu.corpus.filters import Limits
+from danlu.corpus.settings import Filters
 from danlu.corpus.writer import FILES
 from danlu.stages import prepare
 
@@ -145,7 +146,7 @@ def test_a_broken_pool_names_both_of_its_causes(tmp_path, monkeypatch):
 def test_text_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text(STORIES[0])
-    monkeypatch.setattr(prepare, "_generated", lambda *_: path.write_text(STORIES[1]) * [])
+    monkeypatch.setattr(raw, "generated_files", lambda *_: path.write_text(STORIES[1]) * [])
     with pytest.raises(DataError, match="changed while they were read"):
         make(tmp_path, sources=str(path))
     monkeypatch.undo()
@@ -206,7 +207,7 @@ def test_settings_that_cannot_be_meant(values):
 
 
 def test_the_limits_of_the_recipe_and_of_the_rules_agree():
-    assert Limits(**prepare.Filters().model_dump(exclude={"quality"})) == Limits()
+    assert Limits(**Filters().model_dump(exclude={"quality"})) == Limits()
 
 
 def prepared(tmp_path, lines, **settings):

@@ -30,7 +30,7 @@ TO_LATIN_1 = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where the rules draw their lines; `stages.prepare.Filters` explains each, and holds the same defaults."""
+    """Where the rules draw their lines; `settings.Filters` explains each, and holds the same defaults."""
 
     min_characters: int = 8
     max_line_characters: int = 150_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from danlu.base.records import Document, Split
 from danlu.corpus.clean import Cleaner
@@ -60,6 +61,13 @@ class Pipeline:
             if self.similar is not None and side is not None and isinstance(result, Document):
                 self.similar.add(result, side, piece.file, piece.size_bytes)
             yield Outcome(result, side, piece.size_bytes)
+
+    def report(self) -> dict[str, Any]:
+        """What became of the records of the pass, as plain JSON."""
+        cleaner = self.cleaner
+        masked, left_out = dict(sorted(cleaner.masked.items())), dict(cleaner.left_out)
+        report = {**self.ledger.report(), "masked": masked, "left_out": left_out}
+        return report if self.decontaminator is None else {**report, "decontaminated": self.decontaminator.report()}
 
     def _result(self, unit: Unit) -> Record | Rejection:
         cleaned = unit.content

@@ -1,7 +1,7 @@
 """Real English text that every Python carries: docstrings of the standard library and the topics of its help.
 
 In: a folder and how many bytes of text are wanted. Out: `topics.jsonl` and `docstrings.jsonl`. Called by
-`stages/prepare` (source `python-docs`). Source files are parsed with `ast`; no module is imported or run.
+`raw` (source `python-docs`). Source files are parsed with `ast`; no module is imported or run.
 
 The order is that of a hash of each name, so that a small amount is a sample of the whole library and not its beginning
 in the alphabet; the same Python gives the same bytes.

@@ -1,7 +1,7 @@
 """Where raw text lies: the files under each source, by stable names, in one order.
 
 In: paths as a person writes them. Out: `SourceFile`s, sorted by name whatever order the file system lists them in, and
-what cannot be read as `Unit`s with their reason; the SHA-256 of all. Called by `readers` and `stages.prepare`.
+what cannot be read as `Unit`s with their reason; the SHA-256 of all. Called by `readers` and `raw`.
 Opens files only to hash them.
 """
 

@@ -1,7 +1,7 @@
 """The little world: bilingual text about a small town, written from a seed as a person's folder would hold it.
 
 In: a folder, a seed, how many stories, lists and conversations. Out: text, JSON Lines and Parquet files, some
-compressed, some dirty, and a table of what was written. Called by `stages/prepare` (source `little-world`), whose
+compressed, some dirty, and a table of what was written. Called by `raw` (source `little-world`); the
 ordinary readers read the folder. Reads nothing.
 
 What is told of the town holds across documents (`world_text.FACTS`). No triple of person, place and day and no sentence
