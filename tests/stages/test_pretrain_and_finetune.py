@@ -145,21 +145,30 @@ def test_minutes_are_measured_once(inputs, tmp_path, monkeypatch):
         return 1000.0
 
     monkeypatch.setattr(speed, "measure", measure)
+    monkeypatch.setattr(planning, "minutes_left", lambda minutes, spent: minutes - 0.01 if spent > 0 else None)
     settings = {key: value for key, value in PRETRAIN.items() if key != "tokens"} | {"minutes": 0.05}
     first = made(pretrain, tmp_path / "out", inputs, **settings)
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())
     rows = RowSet.open(inputs["shards"].folder / "pretrain-train")
-    assert plan["total_samples"] == round(0.05 * 60 * 0.9 * 1000.0 / (rows.num_tokens / rows.num_rows))
-    asked = read_settings(pretrain.Config, settings, "a test")
+    assert plan["total_samples"] == round(
+        0.04 * 60 * planning.TRAINING_SHARE * 1000.0 / (rows.num_tokens / rows.num_rows)
+    )
+    asked = read_settings(pretrain.Config, settings | {"minutes": 0.04}, "a test")
     horizon = pretrain.horizon(asked, convert.load(first.folder).config)
-    assert planning.planned_tokens(horizon, rows, 1000.0) == plan["tokens"], "`show` says the same"
+    assert planning.planned_tokens(horizon, rows, 1000.0) == plan["tokens"], "`show` counts the same way"
     made(pretrain, tmp_path / "out", inputs, **settings)
-    assert measured == [speed.MEASURED_SECONDS]
+    assert measured == [planning.SHORTEST_MEASURE]
 
     fixed = made(pretrain, tmp_path / "fixed", inputs, **{**PRETRAIN, "tokens": first.metrics["tokens"]})
     assert (fixed.folder / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes(), (
         "measuring left no trace in the weights"
     )
+
+
+def test_minutes_hold_what_was_spent_before_the_first_step():
+    assert planning.minutes_left(15, 60) == 14
+    assert planning.minutes_left(1, 50) == 0.5, "compiling may take most of a short run: half of it is for learning"
+    assert [planning.measured_seconds(minutes) for minutes in (1, 15, 600)] == [3, 9, 20]
 
 
 def test_finetune_teaches_and_shows_before_and_after(pretrained, inputs, tmp_path, monkeypatch):

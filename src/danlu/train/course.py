@@ -6,6 +6,7 @@ and writes of the model's folder only the manifest.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ class Course:
 
 def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
+    began_at = time.perf_counter()
     config, lessons = course.config, course.lessons
     for name, rows in (("train", lessons.rows), ("validation", lessons.validation)):
         if rows.num_rows == 0 or rows.num_targets == 0:
@@ -114,7 +116,8 @@ def teach(course: Course, world: World) -> Outcome:
         lessons.rows,
         world,
         choices,
-        lambda plan: rehearse(learner, plan, config.optimizer),
+        lambda plan, seconds: rehearse(learner, plan, config.optimizer, seconds),
+        lambda: time.perf_counter() - began_at,
         course.foretell,
     )
     _say_plan(course, plan, world, f"{micro_batch_rows} rows at once ({micro_reason})", peak_flops)

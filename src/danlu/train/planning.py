@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ CPU_ACTIVATION_BYTES = 2 * 2**30
 GPU_ACTIVATION_SHARE = 0.4
 Foretell = Callable[[int], Mapping[str, float] | None]
 """Tokens -> the band of the final validation loss, or None where nobody can say."""
-TRAINING_SHARE = 0.9
-"""Of a given number of minutes; the rest is for validation, samples, checkpoints and writing the model."""
+TRAINING_SHARE = 0.93
+"""Of the minutes that are left when the first step begins; the rest is for validation, samples and checkpoints."""
+
+SHORTEST_MEASURE, LONGEST_MEASURE = 3.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,27 @@ def plan_run(
     row_set: RowSet,
     world: World,
     choices: Choices,
-    measure: Callable[[Plan], float],
+    measure: Callable[[Plan, float], float],
+    spent: Callable[[], float],
     foretell: Foretell | None = None,
 ) -> tuple[Plan, float]:
-    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
+    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them.
+
+    `measure` gets a plan and seconds and returns tokens per second; `spent` tells the seconds since the stage began,
+    which count as part of the given minutes.
+    """
     stored = _read(out / PLAN)
     barrier(world)  # nobody writes before all have looked
     if stored.keys() >= {"total_samples", "peak_flops"}:
         return choices.plan(int(stored["total_samples"])), float(stored["peak_flops"])
+    peak = from_first(matmul_peak(world), world) * world.size
     speed = None
     if horizon.minutes is not None:
-        console.say("  measuring this machine's speed for three seconds", style="dim")
-        speed = measure(choices.plan(row_set.num_rows))
+        seconds = measured_seconds(horizon.minutes)
+        console.say(f"  measuring this machine's speed for {seconds:.0f} seconds", style="dim")
+        speed = measure(choices.plan(row_set.num_rows), seconds)
+        horizon = replace(horizon, minutes=minutes_left(horizon.minutes, from_first(spent(), world)))
     plan = choices.plan(total_samples(horizon, row_set, speed))
-    peak = from_first(matmul_peak(world), world) * world.size
     if world.is_first:
         tokens = tokens_in(plan.total_samples, row_set)
         facts = {
@@ -134,6 +143,16 @@ def total_samples(horizon: Horizon, row_set: RowSet, tokens_per_second: float | 
     if horizon.epochs is not None:
         return max(1, round(horizon.epochs * row_set.num_rows))
     return max(1, round(_tokens_asked(horizon, tokens_per_second) / tokens_per_row(row_set)))
+
+
+def measured_seconds(minutes: float) -> float:
+    """How long to measure the speed of a run of so many minutes: a hundredth, for a moment may mislead."""
+    return min(LONGEST_MEASURE, max(SHORTEST_MEASURE, 0.6 * minutes))
+
+
+def minutes_left(minutes: float, spent_seconds: float) -> float:
+    """What remains for the steps after loading, compiling and measuring; never less than half."""
+    return max(minutes / 2, minutes - spent_seconds / 60)
 
 
 def _tokens_asked(horizon: Horizon, tokens_per_second: float | None) -> float:

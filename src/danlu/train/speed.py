@@ -27,7 +27,6 @@ from danlu.train.optimizers import Optimizer
 from danlu.train.samples import TensorBatch
 from danlu.train.settings import OptimizerSettings
 
-MEASURED_SECONDS = 3.0
 WARM_UP_STEPS = 2
 FEWEST_STEPS = 3
 
@@ -55,7 +54,7 @@ def warn_where_busy() -> None:
         )
 
 
-def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds: float = MEASURED_SECONDS) -> float:
+def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds: float) -> float:
     """Tokens per second of all ranks on the run's own first samples, as rank 0 measured it.
 
     Each rank steps on its share alone, without collectives, because ranks would not agree on when the time is over.
