@@ -11,7 +11,7 @@ from danlu.corpus.quality import FOX, RULES, TEA, Judge, Limit, without_bad_line
 from danlu.corpus.units import REASONS
 
 LANGUAGES = ("en", "zh")
-ODD = st.text(alphabet="ab的了國一 \n\n\u3000\t.!?…•-#{\"'。，1é\0", max_size=80)
+ODD = st.text(alphabet="ab的了國一 \n\n\u3000\t.!?…•-#{\"'。．，1é\0", max_size=80)
 REPEATING = st.lists(
     st.sampled_from(["the cat", "a dog. ", "\n", "\n\n", "是的", "一二三四五六七八九十", " ", "of  x\ty"]), max_size=60
 ).map("".join)
@@ -75,3 +75,24 @@ def test_c4_leaves_out_lines_that_are_no_sentences():
 def test_a_family_is_all_its_rules_and_leaves_the_text():
     assert set(Judge(["fineweb"]).rules) == {name for name in RULES if name.startswith("fineweb_")}
     assert Judge(["fineweb"]).verdict(TEA, "zh") == quality.Verdict(TEA)
+
+
+def test_the_full_stop_of_old_chinese_text_ends_lines_and_sentences():
+    text = "\n".join(f"却说第{n}日天色微明，众人便都起身赶路去了．" for n in "一二三")
+    found = measure(text, chinese=True)
+    assert (found.sentences, found.ended_lines) == (3, 3)
+    assert without_bad_lines(text) == (text, 0)
+
+
+@pytest.mark.parametrize("quote", ["'", "’"])
+def test_a_line_may_end_with_a_british_quotation_mark(quote):
+    line = f"And then he said to them, 'Come in.{quote}"
+    assert without_bad_lines(line) == (line, 0)
+
+
+def test_formal_chinese_may_repeat_its_terms_more_than_english_does():
+    """A share of repeated runs that Gopher drops in English is kept in Chinese: FineWeb-2's limits for Mandarin."""
+    rule = RULES["gopher_repeated_5_words"]
+    assert rule.limit("en").most == 0.15
+    assert rule.limit("zh").most == 0.198
+    assert measures.GRAMS[True] == (4, 5, 7, 9, 11, 13, 14, 16, 18)

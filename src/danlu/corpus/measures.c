@@ -71,7 +71,7 @@ static inline int is_bullet(uint32_t c) {
 
 static inline int ends_line(uint32_t c) {
   return c == '.' || c == '!' || c == '?' || c == '"' || c == '\'' || c == 0x2026 || c == 0x201d || c == 0x2019 ||
-         c == 0x3002 || c == 0xff01 || c == 0xff1f || c == 0xff1b || c == 0x300d || c == 0x300f;
+         c == 0x3002 || c == 0xff01 || c == 0xff0e || c == 0xff1f || c == 0xff1b || c == 0x300d || c == 0x300f;
 }
 
 /* The bit of an English stop word in lower case, or 0. */
@@ -247,7 +247,7 @@ int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t 
       stops_zh |= stop_character(c);
       fine &= push(&words, mixed(c), 1);
     } else if (kind == MARK) {
-      out[SENTENCES] += c == 0x3002 || c == 0xff01 || c == 0xff1f;
+      out[SENTENCES] += c == 0x3002 || c == 0xff01 || c == 0xff0e || c == 0xff1f;
       out[ELLIPSES] += c == 0x2026;
     } else {
       if (!run_open) { run_open = 1; run_start = start; run_hash = run_length = run_letters = run_has_letter = 0; }

@@ -18,8 +18,8 @@ from typing import Any
 
 from danlu.base import console, native
 
-CHARACTERS_A_WORD = 1.5
-"""Chinese needs about so many characters for what English says in a word: its limits in words are scaled by it."""
+CHARACTERS_A_WORD = 1.8
+"""Limits in words are scaled by it. jieba's words have 1.6 characters in old novels, 1.9 in Wikipedia, 2.1 in laws."""
 TOP_GRAMS, COVER_GRAMS = (2, 3, 4), (5, 6, 7, 8, 9, 10)
 """Lengths in words, of Gopher's table A1."""
 GRAMS = {
@@ -33,7 +33,7 @@ STOP_CHARACTERS = dict(
     zip("的了是在和有不这這也就为為爲与與之以", (*range(8), 7, 8, 9, 10, 10, 10, 11, 11, 12, 13), strict=True)
 )
 """Traditional and simplified form count as one."""
-BULLETS, ENDS = "-*•‣·●○■□▪◆", ".!?\"'…”’。！？；」』"
+BULLETS, ENDS = "-*•‣·●○■□▪◆", ".!?\"'…”’。．！？；」』"
 SPACES = " \t\n\v\f\r\u3000"
 HAN = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 MARKS = r"\u2010-\u205e\u3001-\u3004\u3008-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
@@ -41,7 +41,7 @@ WORD = re.compile(rf"[{HAN}]|[^{HAN}{MARKS}{SPACES}]+")
 HAN_WORD = re.compile(rf"[{HAN}]")
 NO_LETTER = re.compile(r"[0-9!-/:-@\[-`{-~\0-\x08\x0e-\x1f\x7f-\xa9]")
 SIGN = re.compile(r"[!-/:-@\[-`{-~\0-\x08\x0e-\x1f\x7f-\xa9]")
-SENTENCE = re.compile(rf"[.!?][\"')]*(?=[{SPACES}]|\Z)|[。！？]")
+SENTENCE = re.compile(rf"[.!?][\"')]*(?=[{SPACES}]|\Z)|[。．！？]")
 BLANK_LINE = re.compile(rf"\n(?:[{SPACES}]*\n)+")
 
 
