@@ -22,6 +22,7 @@ from danlu import running
 from danlu.base import artifact, console
 from danlu.base.config import COUNT_UNITS, with_unit
 from danlu.recipe import Recipe
+from danlu.stages import in_full
 from danlu.train import forecast
 
 
@@ -38,15 +39,16 @@ def main() -> None:
             record(*measure(options.recipe, seed, int(with_unit(length, COUNT_UNITS, "count")), options.runs))
 
 
-def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, Any]]:
-    """One run to the end of its pre-training: its likeness, and what it reached."""
+def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """One run to the end of its pre-training: its likeness, what decided it, and what it reached."""
     words = ("name=forecast", f"pretrain.seed={seed}", "pretrain.minutes=null", f"pretrain.tokens={tokens}")
     read = Recipe.load(page, words)
     until = next(section.name for section in read.sections if section.stage.name == "pretrain")
     made = running.run(read, runs=runs, until=until, again=True)
     done = made[until]
     step = next(step for step in read.plan(runs) if step.name == until)
-    name = forecast.likeness(done.config, {need: made[parent] for need, parent in step.parents.items()})
+    inputs = {need: made[parent] for need, parent in step.parents.items()}
+    name = forecast.likeness(done.config, inputs, in_full)
     reached = {
         "seed": seed,
         "target_tokens": tokens,
@@ -54,17 +56,21 @@ def measure(page: Path, seed: int, tokens: int, runs: Path) -> tuple[str, dict[s
         "loss": done.metrics["validation_loss"],
     }
     console.say(f"{name}: {reached}")
-    return name, reached
+    return name, forecast.settings(done.config, inputs), reached
 
 
-def record(name: str, reached: dict[str, Any]) -> None:
-    """Add one run to the table; a run of the same seed and length replaces the old one, and its machine and date."""
+def record(name: str, decided: dict[str, Any], reached: dict[str, Any]) -> None:
+    """Add one run to the table; a run of the same seed and length replaces the old one, and its machine and date.
+
+    What decided runs of this name stays as it was first written, and is read in today's form.
+    """
     made = {
         "measured_at": datetime.now(UTC).date().isoformat(),
         "machine": {"processor": platform.machine(), **artifact.versions()},
     }
     with alone_at(forecast.TABLE.parent):
         table = json.loads(forecast.TABLE.read_bytes()) if forecast.TABLE.is_file() else {"runs": {}}
+        table.setdefault("settings", {}).setdefault(name, decided)
         kept = [
             run
             for run in table["runs"].get(name, [])

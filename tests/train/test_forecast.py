@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from danlu import running
+from danlu import running, stages
 from danlu.base import artifact
 from danlu.recipe import Recipe
 from danlu.train import forecast
@@ -66,6 +66,10 @@ def sealed(folder, config, parents=None):
     )
 
 
+def as_written(stage, config):
+    return config
+
+
 def test_likeness_ignores_the_runs_own_seed_and_length_and_sees_everything_else(tmp_path):
     corpus = sealed(tmp_path / "corpus", {"sources": ["a"], "seed": 1})
     other_seed = sealed(tmp_path / "corpus2", {"sources": ["a"], "seed": 2})
@@ -75,34 +79,62 @@ def test_likeness_ignores_the_runs_own_seed_and_length_and_sees_everything_else(
         for i, parent in enumerate((corpus, other_seed, other_text))
     ]
     config = {"size": "tiny", "seed": 1, "tokens": 100, "minutes": None}
-    name = forecast.likeness(config, {"shards": shards[0]})
-    assert forecast.likeness({**config, "seed": 9, "tokens": 7, "minutes": 3}, {"shards": shards[0]}) == name
-    assert forecast.likeness(config, {"shards": shards[1]}) != name, "another seed of the text is another text"
-    assert forecast.likeness({**config, "size": "small"}, {"shards": shards[0]}) != name
-    assert forecast.likeness(config, {"shards": shards[2]}) != name
+    name = forecast.likeness(config, {"shards": shards[0]}, as_written)
+    assert (
+        forecast.likeness({**config, "seed": 9, "tokens": 7, "minutes": 3}, {"shards": shards[0]}, as_written) == name
+    )
+    assert forecast.likeness(config, {"shards": shards[1]}, as_written) != name, (
+        "another seed of the text is another text"
+    )
+    assert forecast.likeness({**config, "size": "small"}, {"shards": shards[0]}, as_written) != name
+    assert forecast.likeness(config, {"shards": shards[2]}, as_written) != name
 
 
 def test_likeness_is_the_same_on_another_patch_level_of_python(tmp_path):
     names = set()
     for number, version in enumerate(("1 of Python 3.11.7", "1 of Python 3.13.1", "2 of Python 3.13.1")):
         sources = sealed(tmp_path / f"sources{number}", {"sources": [{"version": version}]})
-        names.add(forecast.likeness({"size": "tiny"}, {"shards": sources}))
+        names.add(forecast.likeness({"size": "tiny"}, {"shards": sources}, as_written))
     assert len(names) == 2
 
 
-def test_likeness_looks_past_settings_that_came_later_and_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        forecast, "LATER", {"shards": {"new": (0, None), "deep.new": ([], None), "form": ({"a": 1}, "short")}}
-    )
-    written = [
-        {"deep": {"old": 1}, "form": "short"},
-        {"deep": {"old": 1, "new": []}, "form": {"a": 1}, "new": 0},
-        {"deep": {"old": 1, "new": []}, "form": {"a": 1}, "new": 1},
-    ]
-    before, idle, other = (forecast._of_old("shards", config) for config in written)
-    assert before == idle == written[0]
-    assert other == {**written[0], "new": 1}
-    assert written[1]["new"] == 0, "the config itself is left as it is"
+def later(stage, config):
+    """A stage's reading that knows two more settings than `config` may have, and an older form of a third."""
+    if "removed" in config:
+        return None
+    form = config.get("form", {"a": 1})
+    read = {"old": 1, "deep": {}, "new": 0, **config, "form": {"a": 1} if form == "short" else form}
+    return {**read, "deep": {"new": [], **read["deep"]}}
+
+
+def test_likeness_looks_past_settings_that_came_later_and_change_nothing(tmp_path):
+    """The measured run is compared as it would be written today; a default that changes later changes no old run."""
+    measured = {"model:pretrain": {"size": "tiny"}, "shards:shard": {"deep": {"old": 1}, "form": "short"}}
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({"runs": {}, "settings": {"gone": {"x:shard": {"removed": 1}}, "first": measured}}))
+    idle = {"deep": {"old": 1, "new": []}, "form": {"a": 1}, "new": 0}
+    others = [{**idle, "new": 1}, {**idle, "form": {"a": 2}}, {**idle, "deep": {"old": 2, "new": []}}, {"removed": 1}]
+    names = []
+    for number, config in enumerate([{"deep": {"old": 1}, "form": "short"}, idle, *others]):
+        shards = sealed(tmp_path / f"shards{number}", config)
+        names.append(forecast.likeness({"size": "tiny"}, {"shards": shards}, later, table))
+    assert names[:2] == ["first", "first"]
+    assert "first" not in names[2:]
+    assert len(set(names[2:])) == len(others)
+    now_different = {**measured["shards:shard"], "new": 7}
+    table.write_text(json.dumps({"runs": {}, "settings": {"first": {**measured, "shards:shard": now_different}}}))
+    idle_again = sealed(tmp_path / "again", idle)
+    assert forecast.likeness({"size": "tiny"}, {"shards": idle_again}, later, table) != "first"
+
+
+def test_a_manifest_is_read_with_todays_settings():
+    old = {"sources": [{"path": "text"}], "private_data": "mask"}
+    full = stages.in_full("prepare", old)
+    assert full["private_data"]["action"] == "mask"
+    assert full["similar"]["drop"] is False
+    assert full == stages.in_full("prepare", full)
+    assert stages.in_full("prepare", {**old, "removed": 1}) is None
+    assert stages.in_full("sources", {"files": {}}) == {"files": {}}
 
 
 @pytest.fixture
@@ -119,7 +151,7 @@ def test_a_run_brings_its_own_machine_and_leaves_the_others_theirs(measuring, ta
     for python in ("first", "second"):
         monkeypatch.setattr(artifact, "versions", lambda python=python: {"python": python})
         length = {"first": 100, "second": 200}[python]
-        measuring.record("name", {"seed": 1, "target_tokens": length, "tokens": length, "loss": 3.0})
+        measuring.record("name", {}, {"seed": 1, "target_tokens": length, "tokens": length, "loss": 3.0})
     rows = json.loads(table.read_bytes())["runs"]["name"]
     assert [(row["target_tokens"], row["seed"]) for row in rows] == [(100, 1), (100, 2), (200, 1), (10_000, 1)]
     assert [row.get("machine", {}).get("python") for row in rows] == ["first", None, "second", None]
@@ -142,12 +174,14 @@ def test_runs_that_end_together_are_all_kept(measuring, table, monkeypatch):
 
     monkeypatch.setattr(artifact, "write_atomically", write_late)
     rows = [{"seed": seed, "target_tokens": 1, "tokens": 1, "loss": 1.0} for seed in range(number)]
-    writers = [threading.Thread(target=measuring.record, args=("other", row)) for row in rows]
+    writers = [threading.Thread(target=measuring.record, args=("other", {"model:pretrain": {}}, row)) for row in rows]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert [row["seed"] for row in json.loads(table.read_bytes())["runs"]["other"]] == [0, 1, 2]
+    written = json.loads(table.read_bytes())
+    assert [row["seed"] for row in written["runs"]["other"]] == [0, 1, 2]
+    assert written["settings"] == {"other": {"model:pretrain": {}}}
 
 
 def test_the_quickstart_has_a_forecast(tmp_path):
@@ -156,7 +190,7 @@ def test_the_quickstart_has_a_forecast(tmp_path):
     made = running.run(QUICKSTART, *words, runs=tmp_path, until="shard")
     training = next(step for step in Recipe.load(QUICKSTART, words).plan(tmp_path) if step.name == "pretrain")
     config = training.config.model_dump(mode="json")
-    name = forecast.likeness(config, {need: made[parent] for need, parent in training.parents.items()})
+    name = forecast.likeness(config, {need: made[parent] for need, parent in training.parents.items()}, stages.in_full)
     assert forecast.predict(name, config["tokens"]) is not None
 
 

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,18 @@ STAGES: dict[str, Stage] = {
         Stage("serve", "service", "answer requests over the OpenAI protocol", {"model": ("export", "model")}),
     )
 }
+
+
+def in_full(stage: str, config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings of a manifest as their stage reads them today: old forms in the new one, new settings at their
+    defaults. None where it cannot read them any more; what is no stage's, such as a list of sources, stays as it is.
+    """
+    if stage not in STAGES:
+        return config
+    from pydantic import ValidationError
+
+    try:
+        read = STAGES[stage].module().Config.model_validate(config)
+    except ValidationError:
+        return None
+    return read.model_dump(mode="json")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from danlu import stages
 from danlu.base import console
 from danlu.base.artifact import MANIFEST, Artifact, digest, hash_file, open_artifact
 from danlu.base.config import Settings
@@ -184,7 +185,9 @@ def _course(
         batch_rows=batch_rows(config, lessons.rows.row_length),
         learning_rate=rate if rate is not None else dial.DIAL[config.size].rate(config.optimizer.name),
         show=lambda: _continue(config, model, tokenizer, lessons.validation),
-        foretell=lambda tokens: forecast.predict(forecast.likeness(config.model_dump(mode="json"), inputs), tokens),
+        foretell=lambda tokens: forecast.predict(
+            forecast.likeness(config.model_dump(mode="json"), inputs, stages.in_full), tokens
+        ),
     )
 
 

@@ -2,16 +2,16 @@
 
 In: what decides a run apart from its own seed and length, and the number of tokens. Out: a band, or nothing where no
 run like it was ever measured. Called by `stages/pretrain`. It is no law: `forecasts.json` holds final losses of
-finished runs at several lengths (`benchmarks/forecast.py` makes it); between two lengths it is straight in log-log.
+finished runs at several lengths, with all that decided them (`benchmarks/forecast.py` makes it); between two lengths it
+is straight in log-log.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,62 +25,46 @@ IGNORED = ("seed", "tokens", "epochs", "minutes", "watch", "checkpoints", "paral
 """Settings of the training that do not move the expected loss, or that the curve is over. The text's own seed does:
 two corpora of one recipe differ by 10 % in their validation loss, because they do not hold the same documents out."""
 
-NOTHING = None
-LATER: dict[str, dict[str, tuple[Any, Any]]] = {
-    "prepare": {
-        "similar": ({"drop": False, "shingle": 5, "bands": 14, "rows": 8}, NOTHING),
-        "decontaminate": ({"files": [], "words": 13, "characters": 20}, NOTHING),
-        "filters.quality": ([], NOTHING),
-        "private_data": ({"action": "mask", "kinds": ["identity_number", "phone", "email"], "key_file": ""}, "mask"),
-        "text": (
-            {
-                "form": "nfc",
-                "width": "keep",
-                "chinese": "keep",
-                "language": "coarse",
-                "words": "keep",
-                "tokenizer": "",
-                "stop_words": "keep",
-            },
-            NOTHING,
-        ),
-    },
-    "tokenizer": {"kind": ("bpe", NOTHING), "extend": (None, NOTHING)},
-    "pretrain": {"start": (None, NOTHING), "embeddings": (None, NOTHING)},
-}
-"""Settings that came after the measuring, by stage: the value at which they change nothing, and what stood there."""
+Read = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
+"""(stage, settings of a manifest) -> the same as that stage reads them today, or None where it cannot any more."""
 
 
-def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
-    """A name that runs share which differ in their own seed and length alone: same settings, same ancestors."""
-    own = {key: value for key, value in _of_old("pretrain", config).items() if key not in IGNORED}
-    facts: dict[str, Any] = {"stage": own}
+def likeness(config: Mapping[str, Any], inputs: Mapping[str, Artifact], read: Read, table: Path = TABLE) -> str:
+    """A name that runs share which differ in their own seed and length alone: same settings, same ancestors.
+
+    Where such a run was measured it is the table's name for it. Measured settings and ours are compared as today's
+    stages read them, so that a setting which came after the measuring is at its default in both.
+    """
+    ours = _as_read(settings(config, inputs), read)
+    known = _known(table).get("settings", {})
+    same = (name for name, measured in known.items() if ours is not None and _as_read(measured, read) == ours)
+    return next(same, digest(ours)[:16])
+
+
+def settings(config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What decides a run: its own settings and those of all its ancestors, by their way to it and their stage."""
+    found: dict[str, Any] = {"model:pretrain": {key: value for key, value in config.items() if key not in IGNORED}}
     waiting = dict(inputs)
     while waiting:
         need, parent = waiting.popitem()
-        stage = parent.manifest["stage"]
-        facts[f"{need}:{stage}"] = _without_patch_level(_of_old(stage, parent.config))
+        found[f"{need}:{parent.manifest['stage']}"] = _without_patch_level(parent.config)
         for name, above in parent.manifest["parents"].items():
             try:
                 waiting[f"{need}.{name}"] = open_artifact(parent.folder / above["folder"], verify=False)
             except ArtifactError:
-                facts[f"{need}.{name}"] = {"gone": above["fingerprint"]}
-    return digest(facts)[:16]
+                found[f"{need}.{name}:gone"] = {"fingerprint": above["fingerprint"]}
+    return found
 
 
-def _of_old(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they were written when the table was measured, where later ones change nothing."""
-    told = copy.deepcopy(dict(config))
-    for path, (idle, before) in LATER.get(stage, {}).items():
-        *parents, name = path.split(".")
-        here: Any = told
-        for parent in parents:
-            here = here.get(parent) if isinstance(here, dict) else None
-        if isinstance(here, dict) and name in here and here[name] == idle:
-            del here[name]
-            if before is not NOTHING:
-                here[name] = before
-    return told
+def _as_read(told: Mapping[str, Any], read: Read) -> dict[str, Any] | None:
+    """The settings in today's form; None where one of the stages cannot read its own."""
+    found = {}
+    for place, config in told.items():
+        full = read(place.partition(":")[2], config)
+        if full is None:
+            return None
+        found[place] = {key: value for key, value in full.items() if place != "model:pretrain" or key not in IGNORED}
+    return found
 
 
 def _without_patch_level(value: Any) -> Any:
@@ -94,7 +78,7 @@ def _without_patch_level(value: Any) -> Any:
 
 def predict(name: str, tokens: int, table: Path = TABLE) -> dict[str, float] | None:
     """The band for a run of this likeness over `tokens` tokens; None where none like it was measured so long."""
-    known = json.loads(table.read_bytes())["runs"].get(name) if table.is_file() else None
+    known = _known(table).get("runs", {}).get(name)
     if known is None:
         return None
     points = _points(known)
@@ -108,6 +92,11 @@ def predict(name: str, tokens: int, table: Path = TABLE) -> dict[str, float] | N
         "tokens": tokens,
         "runs": len(known),
     }
+
+
+def _known(table: Path) -> dict[str, Any]:
+    """The table: the runs by name, and what decided them."""
+    return json.loads(table.read_bytes()) if table.is_file() else {}
 
 
 def _points(known: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
