@@ -6,8 +6,17 @@ process of its own on one thread, and of the chain each part of the text goes th
 
     python benchmarks/corpus_speed.py chain stages memory --text TEXT --peer PEER/bin/python
 
-Documents are cut from the real ones, some 3 kB each like pages of the web; every tenth comes again with a word changed.
-Beyond the size of the text its letters and characters are exchanged for others, so that nothing comes twice.
+Documents are cut from the real ones, one of each file in turn, up to some 3 kB each like pages of the web; every tenth
+comes again with two words put in. Beyond the size of the text its letters and characters are exchanged for others, so
+that nothing else comes twice.
+
+Of the chain both sides read JSON Lines, judge each document by the rules of C4, Gopher and FineWeb, find
+near-duplicates by 14 bands of 8 MinHashes over runs of 5 words, and write what stays. `corpus_peer.py` says how
+datatrove is set so that both do the same on the same documents; here Chinese runs have 9 characters, which are 5 of
+jieba's words. danlu does more in the same time: it decides encodings, normalises, drops exact duplicates, divides into
+sides and writes an account. The results count for both sides what stays after either half, name the rules that dropped
+the rest, and say on how many documents the two agree. A page that stays is counted once, whichever of the page and its
+copy either side keeps.
 """
 
 from __future__ import annotations
@@ -22,13 +31,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from danlu.base import console
+from danlu.corpus.quality import FAMILIES
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "corpus-speed.json"
 DOCUMENT_CHARACTERS = {"en": 3_000, "zh": 1_000}
@@ -40,27 +52,33 @@ MEMORY_BYTES = 1_000_000_000
 FIRST_HAN, LAST_HAN = 0x4E00, 0x9FA5
 CHAIN = {
     "filters": {"quality": ["gopher", "c4", "fineweb"]},
-    "similar": True,
     "private_data": "keep",
     "near_duplicates": False,
 }
 """What datatrove's chain does, and no more: its normalising and exact duplicates are left out where that can be."""
+SHINGLE = {"en": 5, "zh": 9}
+COPY = "-copy"
 
 
-def texts(folder: Path, language: str) -> Iterator[str]:
-    """The real documents of a language, from the last file's name to the first, again and again in other letters."""
-    turn = 0
-    while True:
-        for path in sorted((folder / language).iterdir(), reverse=True):
-            with (
-                gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file
-            ):
-                if ".jsonl" in path.name:
-                    found: Iterator[str] = (json.loads(line)["text"] for line in file)
-                else:
-                    found = iter([file.read()])
-                yield from (text.translate(exchanged(turn)) if turn else text for text in found)
-        turn += 1
+def texts(path: Path) -> Iterator[str]:
+    """The documents of one file."""
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        yield from (json.loads(line)["text"] for line in file) if ".jsonl" in path.name else [file.read()]
+
+
+def pieces(path: Path, turn: int, most: int) -> Iterator[str]:
+    """Pieces of a file's documents that end with a line; a rest that is short by far is left out."""
+    for text in texts(path):
+        held: list[str] = []
+        size = 0
+        for line in (text.translate(exchanged(turn)) if turn else text).split("\n"):
+            held.append(line)
+            size += len(line)
+            if size >= most:
+                yield "\n".join(held)
+                held, size = [], 0
+        if size >= most // 4:
+            yield "\n".join(held)
 
 
 def exchanged(turn: int) -> dict[int, int]:
@@ -70,37 +88,35 @@ def exchanged(turn: int) -> dict[int, int]:
     return letters | {FIRST_HAN + place: FIRST_HAN + (place + 7919 * turn) % width for place in range(width)}
 
 
-def documents(folder: Path, language: str) -> Iterator[str]:
-    """Pieces of the real documents that end with a line, and copies of some with a word changed."""
+def documents(folder: Path, language: str) -> Iterator[tuple[str, str]]:
+    """`(id, text)` without end: a piece of each file in turn, and copies of some with two words put in."""
     most = DOCUMENT_CHARACTERS[language]
     number = 0
-    for text in texts(folder, language):
-        held: list[str] = []
-        size = 0
-        for line in [*text.split("\n"), ""]:
-            held.append(line)
-            size += len(line)
-            if size >= most:
-                document = "\n".join(held)
-                yield document
+    for turn in count():
+        files = [pieces(path, turn, most) for path in sorted((folder / language).iterdir())]
+        while files:
+            for file in list(files):
+                document = next(file, None)
+                if document is None:
+                    files.remove(file)
+                    continue
                 number += 1
+                yield f"{language}-{number}", document
                 if number % COPY_EVERY == 0:
-                    yield document[: most // 2] + " 之一 " + document[most // 2 :]
-                held, size = [], 0
+                    middle = len(document) // 2
+                    yield f"{language}-{number}{COPY}", f"{document[:middle]} 之一 {document[middle:]}"
 
 
 def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int) -> None:
     """JSON Lines files of one language, each with so many bytes of text."""
     made = documents(folder, language)
-    number = 0
     for path in paths:
         size = 0
         with path.open("w", encoding="utf-8") as file:
             while size < part_bytes:
-                text = next(made)
+                name, text = next(made)
                 size += len(text.encode())
-                number += 1
-                file.write(json.dumps({"id": f"{language}-{number}", "text": text}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
 
 
 def measured(command: list[str]) -> dict[str, Any]:
@@ -149,31 +165,97 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     for language in ("en", "zh"):
         paths = [folder / f"{language}-{number}.jsonl" for number in range(CHAIN_PARTS)]
         write_parts(text, language, paths, part_bytes)
+        config = {**CHAIN, "similar": {"drop": True, "shingle": SHINGLE[language]}}
         theirs, own = [], []
+        accounts: dict[str, Counter[str]] = {"after_quality": Counter(), "pages_kept": Counter()}
+        dropped: Counter[str] = Counter()
         for path in paths:
             script = str(Path(__file__).with_name("corpus_peer.py"))
-            theirs.append(measured([peer, script, str(path), str(folder / f"peer-{path.stem}"), language]))
-            own.append(ours("prepare", {"sources": str(path), **CHAIN}, folder / f"own-{path.stem}"))
+            peer_out, own_out = folder / f"peer-{path.stem}", folder / f"own-{path.stem}"
+            theirs.append(measured([peer, script, str(path), str(peer_out), language]))
+            own.append(ours("prepare", {"sources": str(path), **config}, own_out))
             console.say(f"{path.stem}: datatrove {theirs[-1]['seconds']} s, danlu {own[-1]['seconds']} s")
-        megabytes = CHAIN_PARTS * part_bytes / 1e6
-        speeds = {name: megabytes / sum(one["seconds"] for one in runs) for name, runs in (("d", theirs), ("o", own))}
+            for name, found in compared(path, peer_out, own_out).items():
+                accounts[name].update(found)
+            reasons = json.loads((own_out / "report.json").read_text())["reasons"].items()
+            dropped.update({name: one["documents"] for name, one in reasons if name.startswith(FAMILIES)})
         result[language] = {
-            "datatrove_mb_per_second": round(speeds["d"], 3),
-            "datatrove_quality_mb_per_second": round(megabytes / sum(one["quality_seconds"] for one in theirs), 3),
-            "danlu_mb_per_second": round(speeds["o"], 3),
-            "ratio": round(speeds["o"] / speeds["d"], 1),
-            "least_ratio_of_a_part": round(
-                min(a["seconds"] / b["seconds"] for a, b in zip(theirs, own, strict=True)), 1
-            ),
-            "datatrove_peak_mb": round(max(one["peak_bytes"] for one in theirs) / 1e6),
-            "danlu_peak_mb": round(max(one["peak_bytes"] for one in own) / 1e6),
             "documents": sum(one["metrics"]["in"] for one in own),
-            "datatrove_kept": sum(one["kept"] for one in theirs),
-            "datatrove_near_duplicates": sum(one["after_quality"] - one["kept"] for one in theirs),
-            "danlu_kept": sum(one["metrics"]["written"] for one in own),
-            "danlu_near_duplicates": sum(one["metrics"]["duplicates"] for one in own),
+            **{
+                name: {**found, "agreement": round(found["agree"] / found["of"], 4)} for name, found in accounts.items()
+            },
+            "near_duplicates": {
+                "datatrove": sum(one["after_quality"] - one["kept"] for one in theirs),
+                "danlu": accounts["after_quality"]["danlu"] - sum(one["metrics"]["written"] for one in own),
+            },
+            "kept": {
+                "datatrove": sum(one["kept"] for one in theirs),
+                "danlu": sum(one["metrics"]["written"] for one in own),
+            },
+            "dropped": {
+                "datatrove": dict(sum((Counter(one["dropped"]) for one in theirs), Counter()).most_common()),
+                "danlu": dict(dropped.most_common()),
+            },
+            **speeds(theirs, own, CHAIN_PARTS * part_bytes / 1e6),
         }
     return result
+
+
+def speeds(theirs: list[dict[str, Any]], own: list[dict[str, Any]], megabytes: float) -> dict[str, Any]:
+    """MB of text a second over all parts, their ratio, and what memory it took."""
+    seconds = {"datatrove": sum(one["seconds"] for one in theirs), "danlu": sum(one["seconds"] for one in own)}
+    ratios = [their["seconds"] / our["seconds"] for their, our in zip(theirs, own, strict=True)]
+    return {
+        "mb_per_second": {side: round(megabytes / taken, 3) for side, taken in seconds.items()},
+        "datatrove_halves_mb_per_second": {
+            half: round(megabytes / sum(one[f"{half}_seconds"] for one in theirs), 3)
+            for half in ("quality", "near_duplicates")
+        },
+        "ratio": round(seconds["datatrove"] / seconds["danlu"], 1),
+        "least_ratio_of_a_part": round(min(ratios), 1),
+        "peak_mb": {
+            "datatrove": round(max(one["peak_bytes"] for one in theirs) / 1e6),
+            "danlu": round(max(one["peak_bytes"] for one in own) / 1e6),
+        },
+    }
+
+
+def compared(path: Path, peer: Path, own: Path) -> dict[str, dict[str, int]]:
+    """How many documents and pages stay on both sides, and on how many of all the two agree."""
+    everything = ids([path])
+    lost = {line["id"] for line in lines([own / "rejected.jsonl"]) if line["reason"].startswith(FAMILIES)}
+    judged = (ids((peer / "filtered").iterdir()), everything - lost)
+    kept = (ids((peer / "kept").iterdir()), ids(own / f"{side}.jsonl" for side in ("train", "validation", "test")))
+    found = {}
+    for name, whole, sides in (
+        ("after_quality", everything, judged),
+        ("pages_kept", pages(everything), tuple(map(pages, kept))),
+    ):
+        theirs, ours_ = sides
+        found[name] = {
+            "of": len(whole),
+            "datatrove": len(theirs),
+            "danlu": len(ours_),
+            "agree": len(whole) - len(theirs ^ ours_),
+        }
+    return found
+
+
+def lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The records of some JSON Lines files."""
+    for path in paths:
+        with path.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+
+def ids(paths: Iterable[Path]) -> set[str]:
+    """The documents in some JSON Lines files."""
+    return {line["id"] for line in lines(paths)}
+
+
+def pages(names: set[str]) -> set[str]:
+    """A document and its copy are one page."""
+    return {name.removesuffix(COPY) for name in names}
 
 
 def stages(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
