@@ -104,7 +104,7 @@ def main(path: Path, folder: Path, language: str) -> None:
             JsonlWriter(str(folder / "kept"), compression=None),
         ],
     ]
-    started_at = time.perf_counter()
+    started_at, processor_at = time.perf_counter(), time.process_time()
     seconds = []
     for number, pipeline in enumerate(stages):
         tasks = config.num_buckets if number == 2 else 1
@@ -114,9 +114,11 @@ def main(path: Path, folder: Path, language: str) -> None:
                 data = step(data, rank, tasks)
             deque(data if data is not None else (), maxlen=0)
         seconds.append(round(time.perf_counter() - started_at - sum(seconds), 3))
+    processor_seconds = time.process_time() - processor_at
     counts = [sum(1 for _ in path.open("rb")) for name in ("filtered", "kept") for path in (folder / name).glob("*")]
     facts = {
         "seconds": round(time.perf_counter() - started_at, 3),
+        "processor_seconds": round(processor_seconds, 3),
         "quality_seconds": seconds[0],
         "near_duplicates_seconds": round(sum(seconds[1:]), 3),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
