@@ -74,6 +74,7 @@ def plan(samples: int, batch_rows: int, micro_batch_rows: int | None = None, **c
     values = {
         "total_samples": samples,
         "batch_rows": batch_rows,
+        "learning_rate": 1e-3,
         "micro_batch_rows": batch_rows if micro_batch_rows is None else micro_batch_rows,
         "schedule": "cosine",
         "shape": Shape.of(steps, warmup=0.1, decay=0.4, floor=0.1),

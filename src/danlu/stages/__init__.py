@@ -28,8 +28,8 @@ class Stage:
 
         That is, where it applies: `source_fingerprint(config)` of raw files, or None where there are none,
         `architecture(config, …)` of the model that begins here, `refusal(model)`: why the stage could do nothing with
-        one of that architecture; and of those that train, `TRAINING_ROWS`, `batch_rows(config, row_length)` and
-        `horizon(config, model)`.
+        one of that architecture; and of those that train, `TRAINING_ROWS`, `horizon(config, model)` and
+        `pace(config, model, row_length, tokens)`.
         """
         return importlib.import_module(f"danlu.stages.{self.name}")
 

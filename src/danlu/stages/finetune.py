@@ -16,6 +16,7 @@ from pydantic import Field
 from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import Settings
+from danlu.train.dial import Pace
 from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class Config(Length, Settings):
     seed: int = Field(default=0, description="decides order and dropout")
 
 
-def batch_rows(config: Config, row_length: int) -> int:
-    """Rows of one update, however long they are; `show` calls it too."""
-    return config.batch_rows
+def pace(config: Config, model: ModelConfig, row_length: int, tokens: int) -> Pace:
+    """Rows of one update and peak rate, however long the rows and the run are; `show` calls it too."""
+    return Pace(config.batch_rows, config.learning_rate)
 
 
 def horizon(config: Config, model: ModelConfig) -> Horizon:
@@ -109,8 +110,7 @@ def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Pa
         lessons=lessons,
         config=config,
         horizon=horizon(config, model.config),
-        batch_rows=batch_rows(config, lessons.rows.row_length),
-        learning_rate=config.learning_rate,
+        pace=lambda tokens: pace(config, model.config, lessons.rows.row_length, tokens),
         show=lambda: _answer(model, tokenizer, asked, config.watch.sample_tokens),
     )
 

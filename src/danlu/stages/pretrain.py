@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from danlu.train.course import Course, Lessons
     from danlu.train.planning import Horizon
 
-VERSION = 1
+VERSION = 2
 TRAINING_ROWS, VALIDATION_ROWS = "pretrain-train", "pretrain-validation"
 MADE_WITH = (MANIFEST, "plan.json")
 """Files of a model folder that tell how it was made, not what it is."""
@@ -37,7 +37,7 @@ PROMPT_TOKENS, PROMPTS = 10, 4
 
 
 class Config(Length, Settings):
-    """How to pre-train. `size` sets shape, batch and learning rate together; give one of tokens, epochs, minutes."""
+    """How to pre-train. `size` sets the shape, and with the length batch and rate; one of tokens, epochs, minutes."""
 
     size: str = Field(default="tiny", description=f"the dial: {', '.join(PRESETS)}")
     model: dict[str, Any] = Field(default={}, description="values of the architecture that differ from the size's own")
@@ -105,9 +105,13 @@ def architecture(config: Config, vocabulary_size: int, row_length: int) -> Model
     return preset(config.size, rows, **shape)
 
 
-def batch_rows(config: Config, row_length: int) -> int:
-    """Rows of one update: those on the page, else the dial's; `show` calls it too."""
-    return config.batch_rows if config.batch_rows is not None else dial.batch_rows(config.size, row_length)
+def pace(config: Config, model: ModelConfig, row_length: int, tokens: int) -> dial.Pace:
+    """Rows of one update and peak rate of a run over `tokens`: those on the page, else the dial's; `show` calls it."""
+    chosen = dial.pace(model.width, tokens, row_length, config.optimizer.name)
+    return dial.Pace(
+        config.batch_rows if config.batch_rows is not None else chosen.batch_rows,
+        config.learning_rate if config.learning_rate is not None else chosen.learning_rate,
+    )
 
 
 def horizon(config: Config, model: ModelConfig) -> Horizon:
@@ -175,15 +179,14 @@ def _course(
     from danlu.train import forecast
     from danlu.train.course import Course
 
-    rate = config.learning_rate
+    row_length = lessons.rows.row_length
     return Course(
         out=out,
         model=model,
         lessons=lessons,
         config=config,
         horizon=horizon(config, model.config),
-        batch_rows=batch_rows(config, lessons.rows.row_length),
-        learning_rate=rate if rate is not None else dial.DIAL[config.size].rate(config.optimizer.name),
+        pace=lambda tokens: pace(config, model.config, row_length, tokens),
         show=lambda: _continue(config, model, tokenizer, lessons.validation),
         foretell=lambda tokens: forecast.predict(
             forecast.likeness(config.model_dump(mode="json"), inputs, stages.in_full), tokens

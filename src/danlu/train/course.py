@@ -7,7 +7,7 @@ and writes of the model's folder only the manifest.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from danlu.parallel.allocator import keep_freed_memory
 from danlu.parallel.device import describe, set_threads
 from danlu.parallel.place import choose_compile, choose_products, place
 from danlu.shards.files import RowSet
+from danlu.train.dial import Pace
 from danlu.train.journal import METRICS, SAMPLES
 from danlu.train.loop import Learner, Plan
 from danlu.train.objectives import next_token
@@ -30,6 +31,7 @@ from danlu.train.planning import (
     Choices,
     Foretell,
     Horizon,
+    Rehearsal,
     choose_micro_batch,
     plan_run,
     stored_forecast,
@@ -86,8 +88,7 @@ class Course:
     lessons: Lessons
     config: TrainingConfig
     horizon: Horizon
-    batch_rows: int
-    learning_rate: float
+    pace: Callable[[int], Pace]
     show: Show
     foretell: Foretell | None = None
 
@@ -103,24 +104,29 @@ def teach(course: Course, world: World) -> Outcome:
                 where=rows.folder,
                 remedy="prepare more text or conversations, or raise prepare.validation_share",
             )
-    micro_batch_rows, micro_reason = choose_micro_batch(
-        config.parallel.micro_batch_rows, course.model.config, world, course.batch_rows, lessons.rows.row_length
-    )
-    learner = _learner(course, world)
+    model_config, row_length = course.model.config, lessons.rows.row_length
+
+    def micro_batch(batch_rows: int) -> tuple[int, str]:
+        return choose_micro_batch(config.parallel.micro_batch_rows, model_config, world, batch_rows, row_length)
+
+    placed = _placed(course, world)
+    samples = Samples(lessons.rows, config.seed)
     choices = Choices(
-        course.batch_rows, micro_batch_rows, config.optimizer, config.watch, config.checkpoints, config.seed
+        course.pace,
+        lambda batch_rows: micro_batch(batch_rows)[0],
+        config.optimizer,
+        config.watch,
+        config.checkpoints,
+        config.seed,
     )
-    plan, peak_flops = plan_run(
-        course.out,
-        course.horizon,
-        lessons.rows,
-        world,
-        choices,
-        lambda plan, seconds: rehearse(learner, plan, config.optimizer, seconds),
+    rehearsal = Rehearsal(
+        lambda plan, seconds: rehearse(placed, samples, world, plan, config.optimizer, seconds),
         lambda: time.perf_counter() - began_at,
-        course.foretell,
+        model_config.flops_per_token(row_length),
     )
-    _say_plan(course, plan, world, f"{micro_batch_rows} rows at once ({micro_reason})", peak_flops)
+    plan, peak_flops = plan_run(course.out, course.horizon, lessons.rows, world, choices, rehearsal, course.foretell)
+    learner = Learner(placed, Optimizer(placed, config.optimizer, plan.learning_rate), next_token, samples, world)
+    _say_plan(course, plan, world, micro_batch(plan.batch_rows)[1], peak_flops)
     if world.is_first and course.foretell is not None:
         _say_forecast(stored_forecast(course.out))
     return carry_through(
@@ -131,7 +137,7 @@ def teach(course: Course, world: World) -> Outcome:
             validation=Validation(
                 lessons.validation,
                 next_token,
-                micro_batch_rows,
+                plan.micro_batch_rows,
                 config.watch.validation_rows,
                 lessons.token_bytes,
             ),
@@ -170,8 +176,8 @@ def seal_model(
     )
 
 
-def _learner(course: Course, world: World) -> Learner:
-    """Threads, placement, optimizer: each choice is said with its reason."""
+def _placed(course: Course, world: World) -> Transformer:
+    """The model in its place, on its threads: each choice is said with its reason."""
     threads, threads_reason = set_threads(course.config.parallel.threads)
     compiled, compile_reason = choose_compile(course.config.parallel.compile, course.model, world)
     model = place(course.model, world, compile="on" if compiled else "off")
@@ -181,21 +187,20 @@ def _learner(course: Course, world: World) -> Learner:
     plural = "" if threads == 1 else "s"
     console.say(f"  {world.reason}; {threads} thread{plural}: {threads_reason}", style="dim")
     console.say(f"  compile {'on' if compiled else 'off'}: {compile_reason}; {products}; {memory}", style="dim")
-    optimizer = Optimizer(model, course.config.optimizer, course.learning_rate)
-    return Learner(model, optimizer, next_token, Samples(course.lessons.rows, course.config.seed), world)
+    return model
 
 
-def _say_plan(course: Course, plan: Plan, world: World, micro: str, peak_flops: float) -> None:
+def _say_plan(course: Course, plan: Plan, world: World, micro_reason: str, peak_flops: float) -> None:
     counts = course.model.config.parameters()
     rows = course.lessons.rows
     tokens = tokens_in(plan.total_samples, rows)
     console.say(
         f"  {counts.total:,} parameters, {console.size(tokens, '')}tokens = "
         f"{plan.total_samples / rows.num_rows:.2f} epochs; {plan.steps:,} steps of {plan.batch_rows} rows; "
-        f"{micro}"
+        f"{plan.micro_batch_rows} rows at once ({micro_reason})"
     )
     console.say(
-        f"  {course.config.optimizer.name}, peak learning rate {course.learning_rate:g}, schedule {plan.schedule}; "
+        f"  {course.config.optimizer.name}, peak learning rate {plan.learning_rate:g}, schedule {plan.schedule}; "
         f"matrix peak {peak_flops / 1e9:,.0f} GFLOP/s in {world.dtype}",
         style="dim",
     )

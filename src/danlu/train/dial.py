@@ -1,8 +1,9 @@
-"""The dial: one word sets batch, learning rate and horizon to fit the model's size; the shape is `model.PRESETS`.
+"""The dial: one word sets a model's shape; its width and the length of the run set batch and learning rate.
 
-In: a size, an optimizer, and what a person set by hand. Out: plain numbers. Called by the training stages and `show`.
-Torch-free. Rates are for batches of about `batch_tokens`; the horizon of 20 tokens per parameter is Chinchilla's
-(https://arxiv.org/abs/2203.15556).
+In: width, tokens, optimizer. Out: plain numbers. Called by the training stages and `show`. Torch-free. The shapes are
+`model.PRESETS`; the horizon of 20 tokens per parameter is Chinchilla's (https://arxiv.org/abs/2203.15556). The rule
+for batch and rate is a power law in the manner of https://arxiv.org/abs/2401.02954, fitted to runs of ours:
+`benchmarks/dial.py`, `docs/results/dial.md`.
 """
 
 from __future__ import annotations
@@ -13,31 +14,40 @@ TOKENS_PER_PARAMETER = 20
 
 
 @dataclass(frozen=True)
-class Setting:
-    """`batch_tokens` per update; peak learning rates of the Adam family (Muon is matched to it) and of SGD."""
+class Power:
+    """`value` at the reference run, times (tokens / reference) ^ `tokens`, times (width / reference) ^ `width`."""
 
-    batch_tokens: int
+    value: float
+    tokens: float
+    width: float
+    least: float
+    most: float
+
+    def at(self, tokens: int, width: int) -> float:
+        """The rule, within the bounds beyond which nobody has tried it."""
+        found = self.value * (tokens / REFERENCE_TOKENS) ** self.tokens * (width / REFERENCE_WIDTH) ** self.width
+        return min(self.most, max(self.least, found))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Rows of one update over all ranks, and the peak learning rate."""
+
+    batch_rows: int
     learning_rate: float
-    sgd_learning_rate: float = 0.1
-
-    def rate(self, optimizer: str) -> float:
-        """The peak learning rate for the named optimizer."""
-        return self.sgd_learning_rate if optimizer == "sgd" else self.learning_rate
 
 
-DIAL: dict[str, Setting] = {
-    "tiny": Setting(4_096, 6e-3),
-    "small": Setting(8_192, 3e-3),
-    "base": Setting(65_536, 1.5e-3),
-    "1b": Setting(524_288, 8e-4),
-    "3b": Setting(1_048_576, 5e-4),
-    "7b": Setting(2_097_152, 3e-4),
-}
+REFERENCE_TOKENS, REFERENCE_WIDTH = 2_000_000, 192
+BATCH_TOKENS = Power(2_048, tokens=0.5, width=0.0, least=1_024, most=4_194_304)
+RATE = Power(6e-3, tokens=0.0, width=-0.9, least=1e-4, most=1e-2)
+SGD_LEARNING_RATE = 0.1
 
 
-def batch_rows(size: str, row_length: int) -> int:
-    """Rows of one update so that it has about the dial's number of tokens; at least one."""
-    return max(1, round(DIAL[size].batch_tokens / row_length))
+def pace(width: int, tokens: int, row_length: int, optimizer: str) -> Pace:
+    """For a model of this width that will see so many tokens in all."""
+    rows = max(1, round(BATCH_TOKENS.at(tokens, width) / row_length))
+    rate = SGD_LEARNING_RATE if optimizer == "sgd" else RATE.at(tokens, width)
+    return Pace(rows, float(f"{rate:.2g}"))
 
 
 def horizon_tokens(parameters: int) -> int:

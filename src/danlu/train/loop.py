@@ -33,6 +33,7 @@ class Plan:
     total_samples: int
     batch_rows: int
     micro_batch_rows: int
+    learning_rate: float
     schedule: str
     shape: Shape
     clip: float

@@ -22,6 +22,7 @@ from danlu.model.config import ModelConfig
 from danlu.parallel.collectives import barrier, from_first
 from danlu.parallel.peak import matmul_peak
 from danlu.shards.files import RowSet
+from danlu.train.dial import Pace
 from danlu.train.loop import Plan
 from danlu.train.schedules import Shape
 from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
@@ -36,6 +37,8 @@ TRAINING_SHARE = 0.93
 """Of the minutes that are left when the first step begins; the rest is for validation, samples and checkpoints."""
 
 SHORTEST_MEASURE, LONGEST_MEASURE = 3.0, 20.0
+GUESSED_UTILISATION = 0.3
+"""Of the matrix peak: near enough to measure the speed at about the batch that the run will have."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,26 @@ class Horizon:
 
 @dataclass(frozen=True)
 class Choices:
-    """The counts and settings that a plan is made of besides its length."""
+    """What a plan is made of besides its length; the length decides the pace."""
 
-    batch_rows: int
-    micro_batch_rows: int
+    pace: Callable[[int], Pace]
+    micro_batch_rows: Callable[[int], int]
     optimizer: OptimizerSettings
     watch: WatchSettings
     checkpoints: CheckpointSettings
     seed: int
 
-    def plan(self, samples: int) -> Plan:
-        """The plan for a run over `samples` rows."""
-        steps = -(-samples // self.batch_rows)
+    def plan(self, samples: int, tokens: int) -> Plan:
+        """The plan for a run over `samples` rows that hold `tokens`."""
+        pace = self.pace(tokens)
+        steps = -(-samples // pace.batch_rows)
         looks = max(FEWEST_STEPS_BETWEEN_LOOKS, steps // LOOKS_IN_A_RUN)
         every, save_every, rule = self.watch.evaluate_every, self.checkpoints.save_every, self.optimizer
         return Plan(
             total_samples=samples,
-            batch_rows=self.batch_rows,
-            micro_batch_rows=self.micro_batch_rows,
+            batch_rows=pace.batch_rows,
+            micro_batch_rows=self.micro_batch_rows(pace.batch_rows),
+            learning_rate=pace.learning_rate,
             schedule=rule.schedule,
             shape=Shape.of(steps, warmup=rule.warmup, decay=rule.decay, floor=rule.floor),
             clip=rule.clip,
@@ -78,39 +83,49 @@ class Choices:
         )
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """How a length in minutes becomes tokens: `measure(plan, seconds)` gives tokens per second, `spent()` the seconds
+    since the stage began, which count as part of the minutes."""
+
+    measure: Callable[[Plan, float], float]
+    spent: Callable[[], float]
+    flops_per_token: float
+
+
 def plan_run(
     out: Path,
     horizon: Horizon,
     row_set: RowSet,
     world: World,
     choices: Choices,
-    measure: Callable[[Plan, float], float],
-    spent: Callable[[], float],
+    rehearsal: Rehearsal,
     foretell: Foretell | None = None,
 ) -> tuple[Plan, float]:
-    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them.
-
-    `measure` gets a plan and seconds and returns tokens per second; `spent` tells the seconds since the stage began,
-    which count as part of the given minutes.
-    """
+    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
     stored = _read(out / PLAN)
     barrier(world)  # nobody writes before all have looked
     if stored.keys() >= {"total_samples", "peak_flops"}:
-        return choices.plan(int(stored["total_samples"])), float(stored["peak_flops"])
+        samples = int(stored["total_samples"])
+        return choices.plan(samples, tokens_in(samples, row_set)), float(stored["peak_flops"])
     peak = from_first(matmul_peak(world), world) * world.size
     speed = None
     if horizon.minutes is not None:
         seconds = measured_seconds(horizon.minutes)
         console.say(f"  measuring this machine's speed for {seconds:.0f} seconds", style="dim")
-        speed = measure(choices.plan(row_set.num_rows), seconds)
-        horizon = replace(horizon, minutes=minutes_left(horizon.minutes, from_first(spent(), world)))
-    plan = choices.plan(total_samples(horizon, row_set, speed))
+        guess = round(60 * horizon.minutes * GUESSED_UTILISATION * peak / rehearsal.flops_per_token)
+        speed = rehearsal.measure(choices.plan(row_set.num_rows, max(1, guess)), seconds)
+        horizon = replace(horizon, minutes=minutes_left(horizon.minutes, from_first(rehearsal.spent(), world)))
+    samples = total_samples(horizon, row_set, speed)
+    tokens = tokens_in(samples, row_set)
+    plan = choices.plan(samples, tokens)
     if world.is_first:
-        tokens = tokens_in(plan.total_samples, row_set)
         facts = {
             "total_samples": plan.total_samples,
             "steps": plan.steps,
             "tokens": tokens,
+            "batch_rows": plan.batch_rows,
+            "learning_rate": plan.learning_rate,
             "tokens_per_second": speed,
             "peak_flops": peak,
             "forecast": foretell(tokens) if foretell is not None else None,

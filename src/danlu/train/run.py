@@ -201,8 +201,11 @@ def _save(run: Run, progress: Progress, folder: Path) -> None:
 
 
 def plan_digest(plan: Plan) -> str:
-    """What must be equal for a checkpoint to be continued. The micro-batch may change: it changes no sum."""
-    return digest({key: value for key, value in asdict(plan).items() if key != "micro_batch_rows"})
+    """What must be equal for a checkpoint to be continued. The micro-batch may change: it changes no sum; the learning
+    rate too: it is the settings' and never a checkpoint's."""
+    return digest(
+        {key: value for key, value in asdict(plan).items() if key not in ("micro_batch_rows", "learning_rate")}
+    )
 
 
 def resume(learner: Learner, plan: Plan, folder: Path) -> Progress:

@@ -24,7 +24,7 @@ from danlu.parallel.place import place
 from danlu.train.loop import Learner, Plan, Progress, update
 from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
-from danlu.train.samples import TensorBatch
+from danlu.train.samples import Samples, TensorBatch
 from danlu.train.settings import OptimizerSettings
 
 WARM_UP_STEPS = 2
@@ -54,15 +54,16 @@ def warn_where_busy() -> None:
         )
 
 
-def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds: float) -> float:
+def rehearse(
+    model: Transformer, samples: Samples, world: World, plan: Plan, settings: OptimizerSettings, seconds: float
+) -> float:
     """Tokens per second of all ranks on the run's own first samples, as rank 0 measured it.
 
     Each rank steps on its share alone, without collectives, because ranks would not agree on when the time is over.
     """
-    kept = [parameter.detach().clone() for parameter in learner.model.parameters()]
-    world = learner.world
+    kept = [parameter.detach().clone() for parameter in model.parameters()]
     alone = replace(world, rank=0, size=1)
-    rehearsing = replace_learner(learner, Optimizer(learner.model, settings, learning_rate=1e-4), alone)
+    rehearsing = Learner(model, Optimizer(model, settings, learning_rate=1e-4), next_token, samples, alone)
     small = replace(plan, batch_rows=max(1, plan.batch_rows // world.size), total_samples=2**62)
     progress = Progress()
 
@@ -70,13 +71,8 @@ def rehearse(learner: Learner, plan: Plan, settings: OptimizerSettings, seconds:
         return update(rehearsing, small, progress, time.perf_counter).tokens
 
     found = measure(step, seconds) * world.size
-    restore(learner.model, kept)
+    restore(model, kept)
     return from_first(found, world)
-
-
-def replace_learner(learner: Learner, optimizer: Optimizer, world: World) -> Learner:
-    """The same learner with another optimizer and another view of its peers."""
-    return Learner(learner.model, optimizer, learner.objective, learner.samples, world)
 
 
 def restore(model: Transformer, kept: list[Tensor]) -> None:
