@@ -4,7 +4,7 @@ In: a side, the folder of the prepared run, a seed, minutes and the time at whic
 of JSON on standard output. The peers read the same ids as a stream cut into rows, in an order drawn from the seed, and
 keep their own defaults but for what a run of minutes makes senseless: litgpt's batch of 512 rows and warm-up of 2,000
 steps, the Trainer's learning rate of 5e-5. Both get batches of 16 rows, a warm-up of a twentieth of the steps, and the
-learning rate that was best of three in trials.
+learning rate that was best in the trials of `learning.py tune`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 
 SHAPE = {"width": 288, "layers": 6, "heads": 6, "mlp": 768}
 ROWS, LENGTH, VOCABULARY = 16, 256, 8192
-LEARNING_RATE = 2e-3
 WARMUP_SHARE = 0.05
 TRIAL_STEPS, RESERVE = 8, 0.97
 """Steps by which a peer measures itself after its first two, and the share of the time left that it then plans for."""
@@ -36,8 +35,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--began-at", type=float, required=True)
-    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
-    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--learning-rate", type=float, help="of a peer")
+    parser.add_argument("--set", action="append", default=[], help="one more override of our recipe")
+    parser.add_argument("--without", choices=WITHOUT, help="one part of ours to take away")
+    parser.add_argument("--scale-batch", type=float, default=1.0)
+    parser.add_argument("--scale-rate", type=float, default=1.0)
     options = parser.parse_args()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -46,8 +48,42 @@ def main() -> None:
     out.flush()
 
 
+def without_order() -> None:
+    """Sample i is row i: the documents one after another, as a stream would have them."""
+    from danlu.shards.order import SampleOrder
+
+    SampleOrder.rows = lambda self, start, stop: np.arange(start, stop) % self.num_rows  # type: ignore[method-assign]
+
+
+def without_masks() -> None:
+    """A row is one text: attention and positions go on over the ends of documents."""
+    from dataclasses import replace
+
+    from danlu.shards.files import RowSet
+
+    packed = RowSet.batch
+
+    def batch(self: RowSet, rows: Any) -> Any:
+        found = packed(self, rows)
+        places = np.broadcast_to(np.arange(found.ids.shape[1]), found.ids.shape)
+        return replace(found, documents=np.zeros_like(found.documents), positions=places.astype(found.positions.dtype))
+
+    RowSet.batch = batch  # type: ignore[method-assign]
+
+
+def without_initialisation() -> None:
+    """Every matrix normal with standard deviation 0.02, whatever its width and place."""
+    from danlu.model import initialise
+
+    normal = initialise._normal
+    initialise._normal = lambda weight, std, seed, name: normal(weight, 0.02, seed, name)
+
+
+WITHOUT = {"order": without_order, "masks": without_masks, "initialisation": without_initialisation}
+
+
 def danlu(options: argparse.Namespace) -> dict[str, Any]:
-    """Our own stage, as a recipe runs it."""
+    """Our own stage, as a recipe runs it; the ablation takes parts of it away."""
     import torch
     from learning import FOLDER, recipe
 
@@ -55,10 +91,14 @@ def danlu(options: argparse.Namespace) -> dict[str, Any]:
     from danlu.base.world import World
     from danlu.parallel.device import discover
     from danlu.shards.files import RowSet
+    from danlu.stages import pretrain
     from danlu.train.objectives import next_token
     from danlu.train.samples import token_bytes
     from danlu.train.validation import Validation
 
+    batch_of, batch = RowSet.batch, pretrain.batch_rows
+    if options.without is not None:
+        WITHOUT[options.without]()
     left = options.minutes - (time.time() - options.began_at) / 60
     words = (f"pretrain.minutes={left:.3f}", f"pretrain.seed={options.seed}", *options.set)
     made = running.run(recipe(*words), runs=FOLDER, from_section="pretrain", until="pretrain", again=True)["pretrain"]
