@@ -116,7 +116,7 @@ def test_every_row_of_a_band_counts():
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12))
 def test_clusters_are_those_of_a_plain_search(rows):
-    found = clusters(np.array(rows, np.uint64))
+    found = clusters(np.array(rows, np.uint64).T, len(rows))
     near = [
         {j for j, b in enumerate(rows) if any(x == y != 0 for x, y in zip(a, b, strict=True))} | {i}
         for i, a in enumerate(rows)

@@ -189,7 +189,7 @@ def test_D19_recall_and_precision_are_those_of_the_theory():
     found, similar, expected = [], [], []
     for seed, level in enumerate(levels):
         texts, similarity = pairs_at(level, count, seed)
-        groups = clusters(keys(texts, bands))
+        groups = clusters(keys(texts, bands).T, len(texts))
         own = np.arange(len(texts))
         assert ((groups == own) | (groups == own - own % 2)).all(), "no text is joined with one of another pair"
         joined = groups[1::2] == groups[::2]
@@ -209,4 +209,4 @@ def test_D19_texts_without_a_common_run_are_never_joined():
     rng = random.Random(19)
     texts = [" ".join(rng.sample(WORDS, 100)) for _ in range(500)]
     texts += ["".join(rng.sample(HAN, 200)) for _ in range(500)]
-    assert (clusters(keys(texts, Bands())) == np.arange(len(texts))).all()
+    assert (clusters(keys(texts, Bands()).T, len(texts)) == np.arange(len(texts))).all()

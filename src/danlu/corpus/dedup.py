@@ -69,11 +69,7 @@ class Table:
     """
 
     def __init__(self) -> None:
-        self._keys, self._numbers, self._count = (
-            array("Q", bytes(8 * FIRST_SLOTS)),
-            array("I", bytes(4 * FIRST_SLOTS)),
-            0,
-        )
+        self._keys, self._numbers, self._count = array("Q", [0]) * FIRST_SLOTS, array("I", [0]) * FIRST_SLOTS, 0
 
     def get(self, key: int) -> int | None:
         """The number of a key, or None."""
@@ -98,7 +94,7 @@ class Table:
 
     def _grow(self) -> None:
         keys, numbers = self._keys, self._numbers
-        self._keys, self._numbers = array("Q", bytes(16 * len(keys))), array("I", bytes(8 * len(keys)))
+        self._keys, self._numbers = array("Q", [0]) * (2 * len(keys)), array("I", [0]) * (2 * len(keys))
         for key, number in zip(keys, numbers, strict=True):
             if key:
                 slot = self._slot(key)

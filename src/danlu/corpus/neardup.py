@@ -3,21 +3,28 @@
 In: the documents of a corpus as they are written. Out: those that go, each with the id of the one that stays for it.
 Called by `pipeline` (add) and `prune`. Of documents that share a band key, also by way of a third one, the longest
 stays; of equally long ones that with the smallest id. So the order of reading decides nothing. Band keys, ids and sizes
-lie on disk; memory holds some 40 bytes a document. Conversations are left alone: many good ones differ in a word.
+lie on disk, 141 bytes and the id a document; memory holds some 50 bytes a document while the groups are found, and no
+more than a few documents otherwise. Conversations are left alone: many good ones differ in a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from danlu.base.records import SPLITS, Document, Split
 from danlu.corpus.minhash import NOTHING, Bands, keys
 from danlu.corpus.shingles import SLICE, Hashes, Places
+
+FACTS = np.dtype([("characters", "<i8"), ("size_bytes", "<i8"), ("id_end", "<i8"), ("file", "<u4"), ("side", "u1")])
+"""Of each document: `id_end` is where its id ends among all ids, `file` the number of its unit's file."""
+ROWS_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +38,28 @@ class Gone:
 
 
 class NearDuplicates:
-    """The memory of one run, in two files of `folder`. To be entered before the first `add` and left before `gone`."""
+    """The memory of one run, in three files of `folder`. To be entered before the first `add` and left before `gone`.
+
+    The files are read, not mapped: mapped pages would count as memory of the process.
+    """
 
     def __init__(self, folder: Path, bands: Bands):
         self.folder, self.bands = folder, bands
-        self._row = np.dtype(
-            [
-                ("keys", "<u8", (bands.bands,)),
-                ("characters", "<i8"),
-                ("size_bytes", "<i8"),
-                ("id_end", "<i8"),
-                ("file", "<u4"),
-                ("side", "u1"),
-            ]
-        )
         self._waiting: list[tuple[str, tuple[int, int, int, int]]] = []
-        self._waiting_characters = self._id_end = 0
+        self._waiting_characters = self._id_end = self._count = 0
         self._files: dict[str, int] = {}
 
     def __enter__(self) -> NearDuplicates:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._rows_file, self._ids_file = (self.folder / "rows").open("wb"), (self.folder / "ids").open("wb")
+        self._keys_file, self._facts_file, self._ids_file = (
+            (self.folder / name).open("wb") for name in ("keys", "facts", "ids")
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._rows_file, self._ids_file:
+        with self._keys_file, self._facts_file, self._ids_file:
             if kind is None:
                 self._flush()
 
@@ -66,6 +68,7 @@ class NearDuplicates:
         name = document.id.encode("utf-8", "surrogatepass")
         self._ids_file.write(name)
         self._id_end += len(name)
+        self._count += 1
         number = self._files.setdefault(file, len(self._files))
         self._waiting.append((document.text, (size_bytes, self._id_end, number, SPLITS.index(side))))
         self._waiting_characters += len(document.text)
@@ -73,70 +76,83 @@ class NearDuplicates:
             self._flush()
 
     def _flush(self) -> None:
+        if not self._waiting:
+            return
         texts = [text for text, _ in self._waiting]
-        rows = np.zeros(len(texts), self._row)
-        if texts:
-            rows["keys"] = keys(texts, self.bands)
-            rows["characters"] = [len(text) for text in texts]
-            facts = np.array([facts for _, facts in self._waiting], np.int64)
-            for column, name in enumerate(("size_bytes", "id_end", "file", "side")):
-                rows[name] = facts[:, column]
-        self._rows_file.write(rows.tobytes())
+        facts = np.array([(len(text), *told) for text, told in self._waiting], FACTS)
+        self._keys_file.write(keys(texts, self.bands).astype("<u8", copy=False).tobytes())
+        self._facts_file.write(facts.tobytes())
         self._waiting, self._waiting_characters = [], 0
 
-    def gone(self) -> Iterator[tuple[Split, list[Gone]]]:
+    def gone(self) -> Iterator[tuple[Split, Iterator[Gone]]]:
         """What does not stay of each side, in the order in which it was written."""
-        if not self._id_end:
+        if not self._count:
             return
-        rows = np.memmap(self.folder / "rows", self._row, mode="r")
-        stays, files = self._stays(rows), list(self._files)
+        stays, sides = self._stays(), self._column("side")
         for index, side in enumerate(SPLITS):
-            numbers = np.flatnonzero(rows["side"] == index)
-            places = np.flatnonzero(stays[numbers] != numbers)
-            yield (
-                side,
-                [
-                    Gone(
-                        line=int(place),
-                        kept=self._id(rows, int(stays[number])).decode("utf-8", "replace"),
-                        file=files[rows["file"][number]],
-                        size_bytes=int(rows["size_bytes"][number]),
-                    )
-                    for place, number in zip(places, numbers[places], strict=True)
-                ],
-            )
+            numbers = np.flatnonzero(sides == index)
+            lines = np.flatnonzero(stays[numbers] != numbers)
+            yield side, self._described(lines, numbers[lines], stays)
 
-    def _stays(self, rows: np.memmap) -> Places:
+    def _described(self, lines: Places, numbers: Places, stays: Places) -> Iterator[Gone]:
+        files = list(self._files)
+        for line, number in zip(lines, numbers, strict=True):
+            told, kept = self._fact(int(number)), self._id(int(stays[number])).decode("utf-8", "replace")
+            yield Gone(int(line), kept, files[told["file"]], int(told["size_bytes"]))
+
+    def _stays(self) -> Places:
         """For each document the number of the one that stays for it: most often its own."""
-        groups = clusters(rows["keys"])
-        stays = np.arange(len(rows))
-        sizes = np.bincount(groups, minlength=len(rows))
+        groups = clusters(map(self._band, range(self.bands.bands)), self._count)
+        stays = np.arange(self._count)
+        sizes = np.bincount(groups, minlength=self._count)
         members = np.flatnonzero(sizes[groups] > 1)
-        members = members[np.lexsort((-rows["characters"][members], groups[members]))]
+        characters = self._column("characters")
+        members = members[np.lexsort((-characters[members], groups[members]))]
         borders = np.flatnonzero(np.diff(groups[members], prepend=-1))
         for group in np.split(members, borders[1:]) if len(members) else []:
-            longest = group[rows["characters"][group] == rows["characters"][group[0]]]
-            stays[group] = min(longest, key=lambda number: self._id(rows, int(number)))
+            longest = group[characters[group] == characters[group[0]]]
+            stays[group] = min(longest, key=lambda number: self._id(int(number))) if len(longest) > 1 else longest[0]
         return stays
 
-    def _id(self, rows: np.memmap, number: int) -> bytes:
-        begin = int(rows["id_end"][number - 1]) if number else 0
+    def _band(self, band: int) -> Hashes:
+        """The keys of one band."""
+        row = np.dtype([("keys", "<u8", (self.bands.bands,))])
+        return self._gathered("keys", row, lambda rows: rows["keys"][:, band])
+
+    def _column(self, name: str) -> Places:
+        """One fact of all documents."""
+        return self._gathered("facts", FACTS, lambda rows: rows[name])
+
+    def _gathered(self, name: str, row: np.dtype[Any], part: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """A part of every row of a file, of which some rows are read at a time."""
+        gathered = np.empty(self._count, part(np.empty(0, row)).dtype)
+        with (self.folder / name).open("rb") as file:
+            for start in range(0, self._count, ROWS_AT_ONCE):
+                rows = np.fromfile(file, row, min(ROWS_AT_ONCE, self._count - start))
+                gathered[start : start + len(rows)] = part(rows)
+        return gathered
+
+    def _fact(self, number: int) -> Any:
+        return np.fromfile(self.folder / "facts", FACTS, 1, offset=number * FACTS.itemsize)[0]
+
+    def _id(self, number: int) -> bytes:
+        begin = int(self._fact(number - 1)["id_end"]) if number else 0
         with (self.folder / "ids").open("rb") as file:
             file.seek(begin)
-            return file.read(int(rows["id_end"][number]) - begin)
+            return file.read(int(self._fact(number)["id_end"]) - begin)
 
 
-def clusters(band_keys: Hashes) -> Places:
-    """For each row of `(documents, bands)` keys the smallest number among the rows that it is joined with.
+def clusters(columns: Iterable[Hashes], count: int) -> Places:
+    """For each of `count` documents the smallest number among those that it is joined with.
 
-    Two rows are joined where they share a key of a band; a key of NOTHING joins none.
+    A column holds the keys of one band. Two documents are joined where they share a key of a band; a key of NOTHING
+    joins none.
     """
-    parents = np.arange(len(band_keys))
-    for band in range(band_keys.shape[1]):
-        column = np.ascontiguousarray(band_keys[:, band])
+    parents = np.arange(count)
+    for column in columns:
         order = np.argsort(column, kind="stable")
-        ordered = column[order]
-        alike = (ordered[1:] == ordered[:-1]) & (ordered[1:] != NOTHING)
+        column = column[order]
+        alike = (column[1:] == column[:-1]) & (column[1:] != NOTHING)
         _join(parents, order[:-1][alike], order[1:][alike])
     return _roots(parents, parents)
 

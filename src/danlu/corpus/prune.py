@@ -8,7 +8,7 @@ which document stays is known only then. Decides nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -26,7 +26,7 @@ def prune(folder: Path, found: NearDuplicates, ledger: Ledger) -> None:
     """Move every document that `found` names from the file of its side to the rejected ones."""
     with (folder / REJECTED).open("ab") as rejected:
         for side, gone in found.gone():
-            for one, line in zip(gone, _taken_out(folder / f"{side}.jsonl", gone), strict=True):
+            for one, line in _taken_out(folder / f"{side}.jsonl", gone):
                 document = document_from_dict(orjson.loads(line))
                 rejection = Rejection(document.id, document.source, REASON, excerpt(document.text), f"kept: {one.kept}")
                 rejected.write(orjson.dumps(rejection.to_dict(), option=orjson.OPT_APPEND_NEWLINE))
@@ -35,18 +35,20 @@ def prune(folder: Path, found: NearDuplicates, ledger: Ledger) -> None:
         os.fsync(rejected.fileno())
 
 
-def _taken_out(path: Path, gone: Sequence[Gone]) -> Iterator[bytes]:
-    """The lines that go, in their order; once all are handed out, the file is left without them."""
-    if not gone:
+def _taken_out(path: Path, gone: Iterator[Gone]) -> Iterator[tuple[Gone, bytes]]:
+    """What goes, in the order of the lines, with its line; once all is handed out, the file is left without them."""
+    following = next(gone, None)
+    if following is None:
         return
-    numbers = {one.line for one in gone}
     working = path.with_name(f".{path.name}.{os.getpid()}-0.tmp")
     with path.open("rb") as lines, working.open("wb") as kept:
         for number, line in enumerate(lines):
-            if number in numbers:
-                yield line
+            if following is not None and following.line == number:
+                yield following, line
+                following = next(gone, None)
             else:
                 kept.write(line)
         kept.flush()
         os.fsync(kept.fileno())
+    assert following is None, f"{path} has no line {following.line}"
     os.replace(working, path)
