@@ -100,10 +100,41 @@ def test_an_empty_input_adds_no_line():
     assert turns(instruction="Sing", input="", output="La")[0] == ("user", "Sing")
 
 
+def test_instances_of_one_instruction_follow_one_another():
+    assert turns(instruction="Add", instances=[{"input": "1 2", "output": "3"}, {"input": "", "output": "4"}]) == [
+        ("user", "Add\n1 2"),
+        ("assistant", "3"),
+        ("user", "Add"),
+        ("assistant", "4"),
+    ]
+
+
+def test_of_a_tree_the_best_replies_are_taken():
+    def said(text, role, *replies, **marks):
+        return {"text": text, "role": role, "replies": list(replies), **marks}
+
+    worse = said("Go away", "assistant", rank=1)
+    deleted = said("!", "assistant", rank=-1, deleted=True)
+    first, second = said("Fine", "assistant"), said("Well", "assistant")
+    better = said("Hello", "assistant", said("How are you?", "prompter", first, second), rank=0)
+    assert turns(prompt=said("Hi", "prompter", worse, deleted, better)) == [
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "How are you?"),
+        ("assistant", "Fine"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({}, "unknown_shape"),
+        ({"turns": ["Who?", "And why?"]}, "unknown_shape"),
+        ({"instruction": "x", "instances": []}, "no_answer"),
+        ({"instruction": "x", "instances": ["y"]}, "bad_field"),
+        ({"prompt": {"text": "x", "role": "prompter", "replies": []}}, "no_answer"),
+        ({"prompt": {"text": "x", "replies": []}}, "unknown_role"),
+        ({"prompt": {"text": 5, "role": "prompter", "replies": []}}, "bad_field"),
         ({"title": "x"}, "unknown_shape"),
         ({"text": 5}, "bad_field"),
         ({"text": "x", "split": "holdout"}, "bad_field"),
@@ -130,6 +161,7 @@ def test_what_cannot_be_used_says_why(fields, reason):
 
 
 NAMES = ("text", "id", "split", "messages", "role", "content", "tools", "conversations", "from", "value", "tool_calls")
+NAMES += ("instruction", "input", "output", "instances", "prompt", "replies", "rank")
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -2,7 +2,9 @@
 
 In: one dictionary from a JSON line, an array or a Parquet row, with the id and source it gets unless it brings its own.
 Out: a record; `Misshapen` says what is wrong with it. Called by `readers`. Known: `text`; `messages` (OpenAI),
-`conversations` (ShareGPT); `instruction`, `input`, `output`, `system`, `history` (Alpaca). Judges form, not quality.
+`conversations` (ShareGPT); `instruction`, `input`, `output`, `system`, `history` (Alpaca) or `instances`
+(Self-Instruct); `prompt` with `replies` (OpenAssistant's trees). Judges form, not quality. A list of plain texts,
+`turns`, is not read: in some sets two people speak in it, in others (MT-Bench) all are questions.
 """
 
 from __future__ import annotations
@@ -76,9 +78,13 @@ def to_record(fields: Any, made_id: str, path: str, text_field: str = "text") ->
             return _conversation(fields, [*_system(fields, turns), *turns], marks)
     if fields.get("instruction") is not None and fields.get("output") is not None:
         return _conversation(fields, _alpaca(fields), marks)
+    if fields.get("instruction") is not None and fields.get("instances") is not None:
+        return _conversation(fields, _instances(fields), marks)
+    if isinstance(fields.get("prompt"), Mapping) and "replies" in fields["prompt"]:
+        return _conversation(fields, _branch(fields["prompt"]), marks)
     text = fields.get(text_field)
     if text is None:
-        known = f"{text_field}, messages, conversations, instruction with output"
+        known = f"{text_field}, messages, conversations, instruction with output or instances, prompt with replies"
         raise Misshapen("unknown_shape", f"fields {', '.join(map(str, list(fields)[:8]))}; known: {known}")
     if not isinstance(text, str):
         raise Misshapen("bad_field", f"{text_field}: a {type(text).__name__} where text is needed")
@@ -235,5 +241,37 @@ def _alpaca(fields: Mapping[str, Any]) -> list[Message]:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise Misshapen("bad_field", f"history[{number}]: a pair of question and answer is needed")
         turns += [Message("user", pair[0]), Message("assistant", pair[1])]
-    question = "\n".join(part for part in (_string(fields, "instruction"), _string(fields, "input")) if part)
-    return [*turns, Message("user", question), Message("assistant", _string(fields, "output"))]
+    return [*turns, *_exchange(_string(fields, "instruction"), fields)]
+
+
+def _exchange(instruction: str, fields: Mapping[str, Any]) -> list[Message]:
+    """A question, with its `input` below it, and the `output` that answers it."""
+    question = "\n".join(part for part in (instruction, _string(fields, "input")) if part)
+    return [Message("user", question), Message("assistant", _string(fields, "output"))]
+
+
+def _instances(fields: Mapping[str, Any]) -> list[Message]:
+    """Self-Instruct's seeds: the same instruction on one input after another."""
+    listed = _listed(fields["instances"], "instances")
+    if not all(isinstance(one, Mapping) for one in listed):
+        raise Misshapen("bad_field", "instances: a list of objects is needed")
+    return [turn for one in listed for turn in _exchange(_string(fields, "instruction"), one)]
+
+
+def _branch(root: Mapping[str, Any]) -> list[Message]:
+    """The way through a tree of messages that takes the best reply each time: the lowest `rank`, else the first."""
+    turns, node = [], root
+    while True:
+        place = f"prompt{'.replies' * len(turns)}"
+        turns.append(_turn({"role": node.get("role"), "content": _string(node, "text")}, place))
+        replies = [one for one in _listed(node.get("replies"), place) if isinstance(one, Mapping)]
+        replies = [one for one in replies if one.get("deleted") is not True]
+        if not replies:
+            return turns
+        node = min(replies, key=_rank)
+
+
+def _rank(reply: Mapping[str, Any]) -> float:
+    """Where people put a reply among its siblings; 0 is best, unranked ones come last and keep their order."""
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) and not isinstance(rank, bool) and rank == rank else float("inf")
