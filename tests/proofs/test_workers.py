@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from danlu.base import console
+from danlu.base.artifact import hash_file, open_artifact
 from danlu.base.config import read_settings
 from danlu.corpus import engine
 from danlu.corpus.clean import Cleaner
@@ -94,17 +98,14 @@ def test_RD5_any_number_of_workers_and_any_order_of_files_give_the_same_bytes(tm
 @pytest.mark.parametrize("shares", [1, 2, 3, 4])
 def test_RD5_the_shares_of_a_large_file_are_all_of_it_and_nothing_twice(tmp_path, shares):
     fill(tmp_path / "text", random.Random(0))
-    files = (
-        engine.SourceFile,
-        prepare._given(read_settings(prepare.Config, {"sources": str(tmp_path / "text")}, "test")),
-    )
-    (large,) = [file for file in files[1] if file.name.endswith("large.jsonl")]
+    files = prepare._given(read_settings(prepare.Config, {"sources": str(tmp_path / "text")}, "test"))
+    (large,) = [one for one in files if one.file.name.endswith("large.jsonl")]
     stem = tmp_path / "000000"
     for share in reversed(range(shares)):
         engine._make_all((large,), Cleaner, stem, (share, shares))
     ours, theirs = Cleaner(), Cleaner()
     read = [piece for shard in engine._made(stem) for piece in engine._read(shard, theirs)]
-    assert read == list(engine.cleaned([large], ours))
+    assert read == list(engine.cleaned([large.file], ours))
     assert theirs.masked == ours.masked
     assert len(list(engine._made(stem))) > 8
     assert isinstance(read[-1], Closed)
@@ -122,11 +123,13 @@ class Killed:
         self.out, self.top, self.log = folder / "out", top, folder / "cleaned"
         self.kills = 0
 
-    def fork(self) -> int:
+    def fork(self, before: Callable[[], object] = lambda: None) -> int:
+        """A child that makes the attempt; what `before` changes in it ends with it."""
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
+                before()
                 self.attempt()
                 code = 0
             except BaseException as error:
@@ -147,6 +150,15 @@ class Killed:
             make(self.top, self.out)
         finally:
             engine._clean = real
+
+    def kill_at_the_report(self) -> None:
+        """Killed when every shard lies there and nothing is sealed."""
+
+        def kill(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        pid = self.fork(lambda: setattr(prepare, "write_atomically", kill))
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
     def kill_at_time(self, seconds: float) -> bool:
         pid = self.fork()
@@ -220,3 +232,75 @@ def test_RD4_a_kill_at_the_last_operations_repeats_nothing(tmp_path):
         pid = again.fork()
         assert os.waitpid(pid, 0)[1] == 0
         assert again.log.stat().st_size == units
+
+
+def test_RD4_after_a_kill_the_shards_of_a_file_that_changed_are_made_again_and_no_others(tmp_path):
+    top = tmp_path / "text"
+    fill(top, random.Random(2))
+    killed = Killed(tmp_path, top)
+    killed.kill_at_the_report()
+    units = LARGE + SMALL
+    assert killed.log.stat().st_size == units
+    shards = set((killed.out / prepare.SCRATCH).glob("shards-*/*"))
+    (top / "c" / "001.txt").write_text("另一个故事，讲的是一个孩子和她的风筝，风筝飞过了河。")
+    beside = len(list((top / "c").iterdir()))  # small files share their shards
+    pid = killed.fork(lambda: setattr(shutil, "rmtree", lambda *_, **__: None))  # what is swept up, one can look at
+    assert os.waitpid(pid, 0)[1] != 0, "the scratch folder stayed"
+    assert killed.log.stat().st_size == units + beside
+    left = set((killed.out / prepare.SCRATCH).glob("shards-*/*"))
+    assert len(shards - left) == len(left - shards) == 1, "the shard of the old text is gone"
+    assert make(top, killed.out) == make(top, tmp_path / "fresh")
+    recorded = open_artifact(killed.out / "sources").config["files"]["text/c/001.txt"]["sha256"]
+    assert recorded == hash_file(top / "c" / "001.txt")
+
+
+def test_RD4_after_a_kill_files_that_were_only_touched_or_moved_cost_nothing(tmp_path):
+    top = tmp_path / "text"
+    fill(top, random.Random(3))
+    killed = Killed(tmp_path, top)
+    killed.kill_at_the_report()
+    for path in top.rglob("*.*"):
+        path.chmod(0o600)
+        os.utime(path, (1, 1))
+    assert os.waitpid(killed.fork(), 0)[1] == 0
+    assert killed.log.stat().st_size == LARGE + SMALL
+
+
+@pytest.mark.parametrize("moment", ["before they are hashed", "before they are read", "while they are read"])
+def test_RD4_what_was_read_of_another_text_is_not_taken_for_the_one_that_was_put_back(tmp_path, moment):
+    """Killed while a file held something else; its size and its time are the old ones again."""
+    top = tmp_path / "text"
+    fill(top, random.Random(4))
+    wanted = make(top, tmp_path / "calm")
+    large = top / "b-large.jsonl"
+    was, facts = large.read_bytes(), large.stat()
+    killed = Killed(tmp_path, top)
+    hooked = {
+        "before they are hashed": (prepare, "_given"),
+        "before they are read": (engine, "_parts"),
+        "while they are read": (engine, "_written"),
+    }[moment]
+
+    def change() -> None:
+        real, kept = getattr(*hooked), engine.write_atomically
+        written: list[Path] = []
+
+        def changed(*values: Any) -> Any:
+            if large.read_bytes() == was:
+                large.write_bytes(was.replace("老人".encode(), "孩子".encode()))
+            return real(*values)
+
+        def write(path: Path, data: bytes) -> None:
+            kept(path, data)
+            written.append(path)
+            if len(written) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(*hooked, changed)
+        engine.write_atomically = write  # type: ignore[assignment]
+
+    assert os.waitpid(killed.fork(change), 0)[1] != 0, "killed, or refused before that"
+    assert large.read_bytes() != was
+    large.write_bytes(was)
+    os.utime(large, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert make(top, killed.out) == wanted

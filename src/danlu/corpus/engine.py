@@ -2,19 +2,21 @@
 
 In: source files, a Cleaner, a folder for what is done. Out: their units in order, cleaned, and what each file's reader
 counted. Called by `stages.prepare`. The units of some files, or of one large file, are cut into shards of SHARD_BYTES;
-a shard that is cleaned is a file in the folder, there whole or not at all. Where the cuts lie depends on nothing but
-the files, so that any number of processes makes the same shards, and one that starts after a kill repeats no finished
-one. What depends on other records (duplicates, names, sides) is `pipeline`'s. Drops nothing, decides nothing.
+a shard that is cleaned is a file in the folder, there whole or not at all, named after the contents of its files and
+refused where they changed meanwhile. Where the cuts lie depends on nothing but the files, so that any number of
+processes makes the same shards, and one that starts after a kill repeats no finished one, but for those of files that
+are others now. What depends on other records (duplicates, names, sides) is `pipeline`'s. Drops and decides nothing.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,12 +29,14 @@ from danlu.base.records import conversation_from_dict, document_from_dict
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.readers import FileReader
 from danlu.corpus.sources import SourceFile
+from danlu.corpus.stamps import Stamped, refuse_changed
 from danlu.corpus.units import Closed, Record, Rejection, Unit
 
 SHARD_BYTES = 1 << 24
 """Of the units as they were read. Some seconds of work, and what a kill can cost each process."""
+NAME_CHARACTERS = 32
 Piece: TypeAlias = Unit | Closed
-Part: TypeAlias = tuple[SourceFile, ...]
+Part: TypeAlias = tuple[Stamped, ...]
 Job: TypeAlias = tuple[Part, Path]
 """Some files, and how the names of their shards begin."""
 
@@ -50,19 +54,26 @@ def cleaned(files: Iterable[SourceFile], cleaner: Cleaner) -> Iterator[Piece]:
 class Work:
     """Files to be cleaned by way of shards in `folder`, of which those that lie there are not made again.
 
-    `make_cleaner` is what every process makes its Cleaner with.
+    `make_cleaner` is what every process makes its Cleaner with; the folder holds shards of this Cleaner only.
     """
 
-    files: Sequence[SourceFile]
+    files: Sequence[Stamped]
     make_cleaner: Callable[[], Cleaner]
     folder: Path
 
     def pieces(self, cleaner: Cleaner, workers: int = 1) -> Iterator[Piece]:
         """What `cleaned` gives, in its order; what the processes counted is added to the counters of `cleaner`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        jobs = [(part, self.folder / f"{number:06d}") for number, part in enumerate(_parts(self.files))]
+        jobs = [(part, self.folder / _name(part)) for part in _parts(self.files)]
+        self._sweep({stem.name for _, stem in jobs})
         for shard in self._alone(jobs) if workers == 1 else self._together(jobs, workers):
             yield from _read(shard, cleaner)
+
+    def _sweep(self, names: Collection[str]) -> None:
+        """Remove shards of files that are others now or gone, and those that a kill left half written."""
+        for path in self.folder.iterdir():
+            if path.name.partition("-")[0] not in names:
+                path.unlink()
 
     def _alone(self, jobs: Sequence[Job]) -> Iterator[Path]:
         for part, stem in jobs:
@@ -89,7 +100,7 @@ class Work:
 
     def _submit(self, pool: ProcessPoolExecutor, part: Part, stem: Path, workers: int) -> list[Future[None]]:
         """A large file is read by every process, and each cleans its share of the shards: reading takes less."""
-        shares = workers if sum(map(_size, part)) > 2 * SHARD_BYTES else 1
+        shares = workers if sum(one.size_bytes for one in part) > 2 * SHARD_BYTES else 1
         return [pool.submit(_make_all, part, self.make_cleaner, stem, (share, shares)) for share in range(shares)]
 
 
@@ -99,22 +110,26 @@ def _clean(unit: Unit, cleaner: Cleaner) -> Unit:
     return replace(unit, content=cleaner.clean(unit.content))
 
 
-def _size(file: SourceFile) -> int:
-    return file.path.stat().st_size if file.format is not None else 0
-
-
-def _parts(files: Sequence[SourceFile]) -> Iterator[Part]:
+def _parts(files: Sequence[Stamped]) -> Iterator[Part]:
     """Neighbouring files together until they fill a shard: a million small ones are not a million jobs."""
-    held: list[SourceFile] = []
+    held: list[Stamped] = []
     size = 0
-    for file in files:
-        held.append(file)
-        size += _size(file)
+    for one in files:
+        held.append(one)
+        size += one.size_bytes
         if size >= SHARD_BYTES:
             yield tuple(held)
             held, size = [], 0
     if held:
         yield tuple(held)
+
+
+def _name(part: Part) -> str:
+    """How the shards of these files begin: with the hash of all that they are read from, and where they are cut."""
+    hashed = sha256(str(SHARD_BYTES).encode())
+    for one in part:  # wherever the folder lies now
+        hashed.update(repr((replace(one.file, path=Path(one.file.path.name)), one.sha256)).encode())
+    return hashed.hexdigest()[:NAME_CHARACTERS]
 
 
 def _make_all(part: Part, make_cleaner: Callable[[], Cleaner], stem: Path, share: tuple[int, int]) -> None:
@@ -136,6 +151,7 @@ def _make(part: Part, cleaner: Cleaner, stem: Path, share: tuple[int, int] = (0,
             counts: dict[str, Any] = {name: Counter() for name in _counters(cleaner)}
             own = replace(cleaner, **counts)
             lines = [line for piece in pieces for line in _written(piece, own)]
+            refuse_changed(part)
             write_atomically(path, b"\n".join([orjson.dumps(counts), *lines, b""]))
         yield path
 
@@ -162,8 +178,8 @@ def _cut(part: Part) -> Iterator[Iterator[Piece]]:
 
 
 def _raw(part: Part) -> Iterator[Piece]:
-    for file in part:
-        reader = FileReader(file)
+    for one in part:
+        reader = FileReader(one.file)
         yield from reader
         yield reader.closed()
 

@@ -16,7 +16,8 @@ from danlu.base.artifact import Artifact, open_artifact, seal
 from danlu.base.errors import ArtifactError, DataError
 from danlu.corpus import python_docs, world
 from danlu.corpus.settings import AnySource, Files
-from danlu.corpus.sources import BLANK_LINE, Source, SourceFile, hash_sources, source_files
+from danlu.corpus.sources import BLANK_LINE, Source, source_files
+from danlu.corpus.stamps import Stamped, changed_error, recorded, stamped
 
 FOLDER = "sources"
 
@@ -43,13 +44,13 @@ GENERATORS: dict[str, tuple[Callable[[Any, Path, int], None], str]] = {
 """Name of a source that is written instead of read -> its writer (options, folder, seed), the version of its text."""
 
 
-def given_files(sources: Iterable[AnySource], setting: str) -> list[SourceFile]:
+def given_files(sources: Iterable[AnySource], setting: str) -> list[Stamped]:
     """All files of the sources that are paths; `setting` is where they were written."""
     paths = [source for source in sources if isinstance(source, Files)]
-    return source_files([Source(**source.model_dump()) for source in paths], setting)
+    return stamped(source_files([Source(**source.model_dump()) for source in paths], setting))
 
 
-def generated_files(sources: Iterable[AnySource], folder: Path, seed: int) -> list[SourceFile]:
+def generated_files(sources: Iterable[AnySource], folder: Path, seed: int) -> list[Stamped]:
     """Let the generators write into a folder, and list their files like those of any other."""
     made: list[Source] = []
     for source in sources:
@@ -59,11 +60,11 @@ def generated_files(sources: Iterable[AnySource], folder: Path, seed: int) -> li
             write, _ = GENERATORS[source.generator]
             write(source, place, seed)
             made.append(Source(str(place), BLANK_LINE))
-    return source_files(made)
+    return stamped(source_files(made))
 
 
 def listing(
-    sources: Iterable[AnySource], seed: int, given: Sequence[SourceFile], evaluation: Sequence[SourceFile]
+    sources: Iterable[AnySource], seed: int, given: Sequence[Stamped], evaluation: Sequence[Stamped]
 ) -> dict[str, Any]:
     """What the text is made of: options and versions of the generators, names and hashes of all files."""
     generated = [
@@ -71,8 +72,8 @@ def listing(
         for source in sources
         if not isinstance(source, Files)
     ]
-    named = {"evaluation": hash_sources(evaluation)} if evaluation else {}
-    return {"generated": generated, "files": hash_sources(given), **named}
+    named = {"evaluation": recorded(evaluation)} if evaluation else {}
+    return {"generated": generated, "files": recorded(given), **named}
 
 
 def content_of(path: str, setting: str) -> bytes:
@@ -86,16 +87,18 @@ def content_of(path: str, setting: str) -> bytes:
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """DataError where the raw text is another one than at the beginning: half of each would be read."""
+    """DataError where the raw text, or what else was listed, is another one than at the beginning."""
     if now == before:
         return
-    changed = [name for name, facts in before["files"].items() if now["files"].get(name) != facts]
-    raise DataError(
-        "raw files changed while they were read",
-        where=", ".join(changed[:5]),
-        found=f"{len(changed):,} of {len(before['files']):,} files are others now than they were at the beginning",
-        remedy="run the stage again when they are at rest",
-    )
+    once, here = _one_by_one(before), _one_by_one(now)
+    changed = sorted(key for key in once.keys() | here.keys() if once.get(key) != here.get(key))
+    raise changed_error([name for _, name in changed], len(once))
+
+
+def _one_by_one(listed: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Files, evaluation files, options and tools of a listing by what they are and their names."""
+    parts = {kind: part for kind, part in listed.items() if isinstance(part, Mapping)}
+    return {(kind, name): facts for kind, part in parts.items() for name, facts in part.items()}
 
 
 def seal_sources(out: Path, listed: Mapping[str, Any], version: int, made_from: str) -> Artifact:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from danlu.corpus.neardup import NearDuplicates
     from danlu.corpus.pipeline import Pipeline
     from danlu.corpus.privacy import Privacy
-    from danlu.corpus.sources import SourceFile
+    from danlu.corpus.stamps import Stamped
     from danlu.tokenizer.cutting import Cutter
 
 VERSION = 1
@@ -103,18 +103,15 @@ def source_fingerprint(config: Config) -> str:
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Read every source to its end, write what is kept and what is not, check that nothing vanished, report."""
     from danlu.corpus import raw, scratch
+    from danlu.corpus.stamps import stamped
 
     started_at = time.monotonic()
     given = _given(config)
     listing = _listing(config, given)
     made_from = digest({"version": VERSION, "config": config.model_dump(mode="json"), "listing": listing})
     if not raw.is_sealed(out, made_from):
-        _make(config, out, given, made_from)
-        try:
-            raw.refuse_changes(listing, _listing(config, given))
-        except DataError:
-            scratch.clear_shards(out / SCRATCH)  # they bear the name of the text as it was, and hold what it became
-            raise
+        _make(config, out, given, _rules(config))
+        raw.refuse_changes(listing, _listing(config, stamped([one.file for one in given])))
         raw.seal_sources(out, listing, VERSION, made_from)
     scratch.clear_shards(out / SCRATCH)
     report, sources = json.loads((out / REPORT).read_bytes()), open_artifact(out / raw.FOLDER)
@@ -133,7 +130,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
-def _make(config: Config, out: Path, given: list[SourceFile], made_from: str) -> None:
+def _make(config: Config, out: Path, given: list[Stamped], rules: str) -> None:
     """Write the corpus and its report, check that nothing vanished, refuse a corpus that teaches nothing."""
     from danlu.corpus import account, raw, scratch
     from danlu.corpus.engine import Work
@@ -142,12 +139,12 @@ def _make(config: Config, out: Path, given: list[SourceFile], made_from: str) ->
     from danlu.corpus.writer import CorpusWriter, lines_on_disk
 
     shutil.rmtree(out / raw.FOLDER, ignore_errors=True)
-    shards = out / SCRATCH / f"shards-{made_from[:16]}"
+    shards = out / SCRATCH / f"shards-{rules[:16]}"
     scratch.sweep(out / SCRATCH, keep=shards)
     ledger = Ledger()
-    pipeline = _pipeline(config, ledger, out)
+    pipeline = _pipeline(config, rules, ledger, out)
     generated = raw.generated_files(config.sources, out / SCRATCH, config.seed)
-    work = Work([*generated, *given], partial(_cleaner, config), shards)
+    work = Work([*generated, *given], partial(_cleaner, config, rules), shards)
     with (
         CorpusWriter(out) as writer,
         pipeline.similar if pipeline.similar is not None else nullcontext(),
@@ -165,8 +162,8 @@ def _make(config: Config, out: Path, given: list[SourceFile], made_from: str) ->
     account.refuse_nothing(report)
 
 
-def _cleaner(config: Config) -> Cleaner:
-    """The rules for one record; every process that cleans makes them anew."""
+def _cleaner(config: Config, rules: str) -> Cleaner:
+    """The rules for one record; every process that cleans makes them anew, and DataError where they are others now."""
     from danlu.corpus.clean import Cleaner
     from danlu.corpus.filters import Limits
     from danlu.corpus.language import IDENTIFIERS
@@ -174,7 +171,7 @@ def _cleaner(config: Config) -> Cleaner:
     from danlu.corpus.quality import Judge
 
     text, quality = config.text, config.filters.quality
-    return Cleaner(
+    made = Cleaner(
         Limits(**config.filters.model_dump(exclude={"quality"})),
         config.languages,
         _privacy(config.private_data),
@@ -183,6 +180,13 @@ def _cleaner(config: Config) -> Cleaner:
         Judge(quality) if quality else None,
         _cutter(text),
     )
+    if _rules(config) != rules:
+        raise DataError(
+            "the key or the tokenizer changed while texts were cleaned with it",
+            where=", ".join(filter(None, (config.private_data.key_file, text.tokenizer))),
+            remedy="run the stage again when they are at rest",
+        )
+    return made
 
 
 def _privacy(options: PrivateData) -> Privacy:
@@ -211,12 +215,12 @@ def _cutter(options: Text) -> Cutter | None:
     return Cutter(options.words, options.stop_words == "drop", pieces)
 
 
-def _pipeline(config: Config, ledger: Ledger, out: Path) -> Pipeline:
+def _pipeline(config: Config, rules: str, ledger: Ledger, out: Path) -> Pipeline:
     from danlu.corpus.dedup import Seen
     from danlu.corpus.pipeline import Pipeline
     from danlu.corpus.split import Splitter
 
-    cleaner = _cleaner(config)
+    cleaner = _cleaner(config, rules)
     return Pipeline(
         cleaner,
         Seen(near=config.near_duplicates),
@@ -241,23 +245,29 @@ def _decontaminator(options: Decontaminate, cleaner: Cleaner) -> Decontaminator 
 
     if not options.files:
         return None
-    files = _evaluation(options)
+    files = [one.file for one in _evaluation(options)]
     return Decontaminator.of(files, Lengths(options.words, options.characters), cleaner.change)
 
 
-def _given(config: Config) -> list[SourceFile]:
+def _given(config: Config) -> list[Stamped]:
     from danlu.corpus.raw import given_files
 
     return given_files(config.sources, "prepare.sources")
 
 
-def _evaluation(options: Decontaminate) -> list[SourceFile]:
+def _evaluation(options: Decontaminate) -> list[Stamped]:
     from danlu.corpus.raw import given_files
 
     return given_files(options.files, "prepare.decontaminate")
 
 
-def _listing(config: Config, given: list[SourceFile]) -> dict[str, Any]:
+def _rules(config: Config) -> str:
+    """The name of all that cleaning depends on but for the text: shards of other rules are not taken."""
+    options, tools = _listed_options(config), _listed_tools(config)
+    return digest({"version": VERSION, "config": config.model_dump(mode="json"), "options": options, "tools": tools})
+
+
+def _listing(config: Config, given: list[Stamped]) -> dict[str, Any]:
     """What the raw text is made of, and the options and tools that change it, where the recipe asks for them."""
     from danlu.corpus.raw import listing
 
