@@ -3,7 +3,7 @@
 In: cleaned records, one after the other. Out: for each the id of the record that was kept before it, if any. Called
 by `pipeline`. Two records are duplicates where their texts agree but for spacing; documents are near-duplicates where
 they also agree without case, width and punctuation. Texts that differ in a word are not found here but by `neardup`,
-where it is asked for. Holds some 120 bytes a record: three hashes and an id.
+where it is asked for. Holds some 70 bytes a record: two hashes, a check and an id.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MIN_LOOSE_CHARACTERS = 20
 
 
 FIRST_SLOTS = 1 << 10
+CHECK = (1 << 32) - 1
 
 
 def _hash(content: bytes, person: bytes = b"") -> int:
@@ -62,27 +63,23 @@ def loose_key(record: Record) -> int | None:
     return _hash(letters.encode("utf-8", "replace"), b"loose")
 
 
-class Table:
-    """64-bit keys, each with a number, in two arrays: some 30 bytes an entry, where a dictionary takes 150.
-
-    A key of 0 counts as 1. Two of a million records have the same key once in ten million corpora.
-    """
+class Keys:
+    """A set of 64-bit keys in one array: some 20 bytes an entry, where a set takes 100. A key of 0 counts as 1."""
 
     def __init__(self) -> None:
-        self._keys, self._numbers, self._count = array("Q", [0]) * FIRST_SLOTS, array("I", [0]) * FIRST_SLOTS, 0
+        self._keys, self._count = array("Q", [0]) * FIRST_SLOTS, 0
 
-    def get(self, key: int) -> int | None:
-        """The number of a key, or None."""
-        slot = self._slot(key or 1)
-        return self._numbers[slot] if self._keys[slot] else None
+    def __contains__(self, key: int) -> bool:
+        return bool(self._keys[self._slot(key or 1)])
 
-    def put(self, key: int, number: int = 0) -> None:
-        """Keep a key's number."""
+    def add(self, key: int) -> int:
+        """Keep a key; where it is now."""
         if 3 * self._count >= 2 * len(self._keys):
             self._grow()
         slot = self._slot(key or 1)
         self._count += not self._keys[slot]
-        self._keys[slot], self._numbers[slot] = key or 1, number
+        self._keys[slot] = key or 1
+        return slot
 
     def _slot(self, key: int) -> int:
         """Where the key is, or the free place for it; the table is never full."""
@@ -93,12 +90,40 @@ class Table:
         return slot
 
     def _grow(self) -> None:
+        keys = self._keys
+        self._keys = array("Q", [0]) * (2 * len(keys))
+        for key in keys:
+            if key:
+                self._keys[self._slot(key)] = key
+
+
+class Table(Keys):
+    """Keys, each with a number: 10 bytes an entry more.
+
+    Two of a million records have the same key once in ten million corpora.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = array("I", [0]) * FIRST_SLOTS
+
+    def get(self, key: int) -> int | None:
+        """The number of a key, or None."""
+        slot = self._slot(key or 1)
+        return self._numbers[slot] if self._keys[slot] else None
+
+    def put(self, key: int, number: int) -> None:
+        """Keep a key's number."""
+        slot = self.add(key)  # which may bring another array of numbers
+        self._numbers[slot] = number
+
+    def _grow(self) -> None:
         keys, numbers = self._keys, self._numbers
-        self._keys, self._numbers = array("Q", [0]) * (2 * len(keys)), array("I", [0]) * (2 * len(keys))
+        super()._grow()
+        self._numbers = array("I", [0]) * len(self._keys)
         for key, number in zip(keys, numbers, strict=True):
             if key:
-                slot = self._slot(key)
-                self._keys[slot], self._numbers[slot] = key, number
+                self._numbers[self._slot(key)] = number
 
 
 class Names:
@@ -121,36 +146,42 @@ class Names:
 
 
 class Seen:
-    """What was kept so far. The first of equal records stays, in the order of reading, which is that of the names."""
+    """What was kept so far. The first of equal records stays, in the order of reading, which is that of the names.
+
+    Records that agree exactly agree loosely, so one key finds both; a few bits of the exact one tell which it is.
+    """
 
     def __init__(self, *, near: bool = True):
         self.near = near
-        self._exact, self._loose, self._ids, self._kept = Table(), Table(), Table(), Names()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of everything, once no record comes any more."""
+        self._texts, self._exact, self._ids, self._kept = Table(), array("I"), Keys(), Names()
 
     def duplicate_of(self, record: Record) -> tuple[str, str] | None:
         """`(reason, id of the one that was kept)`, or None; then the record counts as kept from now on."""
         exact = exact_key(record)
-        if (number := self._exact.get(exact)) is not None:
-            return "duplicate", self._kept[number]
         loose = loose_key(record) if self.near else None
-        if loose is not None and (number := self._loose.get(loose)) is not None:
-            return "near_duplicate", self._kept[number]
-        self._exact.put(exact, len(self._kept))
-        if loose is not None:
-            self._loose.put(loose, len(self._kept))
+        key, check = exact if loose is None else loose, exact & CHECK
+        number = self._texts.get(key)
+        if number is not None:
+            return "duplicate" if self._exact[number] == check else "near_duplicate", self._kept[number]
+        self._texts.put(key, len(self._kept))
+        self._exact.append(check)
         self._kept.append(record.id)
         return None
 
     def unique_id(self, record: Record, place: str) -> str:
         """The record's id, followed by its place where another record brought the same id before."""
         name = self.free_id(record, place)
-        self._ids.put(_hash(name.encode("utf-8", "surrogatepass")))
+        self._ids.add(_hash(name.encode("utf-8", "surrogatepass")))
         return name
 
     def free_id(self, record: Record, place: str) -> str:
         """What `unique_id` would give; the id stays free."""
         name, number = record.id, 1
-        while self._ids.get(_hash(name.encode("utf-8", "surrogatepass"))) is not None:
+        while _hash(name.encode("utf-8", "surrogatepass")) in self._ids:
             name = f"{record.id}@{place}" if number == 1 else f"{record.id}@{place}-{number}"
             number += 1
         return name
