@@ -121,7 +121,7 @@ def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int)
 
 def measured(command: list[str]) -> dict[str, Any]:
     """The JSON that a process writes as its last line."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{command}:\n{done.stderr[-3000:]}")
