@@ -69,3 +69,33 @@ def test_what_was_done_before_counts_as_share_and_not_as_speed(monkeypatch, caps
     with console.progress("training", 100, "rows", done=50) as shown:
         shown.advance(20)
     assert "training  70 %   70 rows  2/s  15 s left" in capsys.readouterr().out
+
+
+def test_scripts_get_numbers_with_their_units_where_people_get_words(capsys):
+    columns = ("what", "size", "time", "share", "records", "seed", "")
+    row = (
+        "text",
+        console.in_bytes(12_345_678),
+        console.in_seconds(95.4),
+        console.in_percent(0.1234, "12.3 ±0.5", error=0.5),
+        1234,
+        console.plainly(None),
+        float("nan"),
+    )
+    console.table(columns, [row])
+    assert capsys.readouterr().out.splitlines()[1].split() == (
+        ["text", "12.3", "MB", "1", "min", "35", "s", "12.3", "±0.5", "1,234", "not", "given", "nan"]
+    )
+    console.set_mode(json_lines=True)
+    console.table(columns, [row])
+    console.set_mode()
+    (cells,) = json.loads(capsys.readouterr().out)["rows"]
+    assert cells == [
+        "text",
+        {"value": 12_345_678, "unit": "bytes"},
+        {"value": 95.4, "unit": "seconds"},
+        {"value": 12.34, "unit": "percent", "error": 0.5},
+        1234,
+        None,
+        None,
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from danlu.base import console
 from danlu.base.world import World
 from danlu.commands import doctor, show
 from danlu.recipe import Recipe
+from danlu.train import dial
 from danlu.train.planning import TRAINING_SHARE
 
 MEASURED_SPEED = show._speed  # before the fixture puts a known one in its place
@@ -91,28 +93,66 @@ def test_without_a_length_the_horizon_is_the_dials(monkeypatch, tmp_path):
     assert row[TOKENS] == console.size(20 * model(640).parameters().total, "")
 
 
-def test_epochs_of_rows_that_are_not_there_are_not_yet_known(monkeypatch, tmp_path, capsys):
-    for values in (["pretrain.tokens=null", "pretrain.epochs=1"], ["finetune.epochs=3"], []):
-        rows = shown(monkeypatch, tmp_path, *values)
-        row = rows["pretrain" if "pretrain.epochs=1" in values else "finetune"]
-        assert [row[name] for name in (TOKENS, "FLOPs", MINUTES)] == [show.UNKNOWN] * 3
-        assert "finetune: epochs become tokens" in capsys.readouterr().out.replace("pretrain, ", "")
-    rows = shown(monkeypatch, tmp_path, "finetune.tokens=9k")
-    assert show.UNKNOWN not in [value for row in rows.values() for value in row.values()]
-    assert "epochs become" not in capsys.readouterr().out
+def test_epochs_of_rows_that_are_not_there_are_estimated_and_say_so(monkeypatch, tmp_path, capsys):
+    """From the settings of the little world, before anything is there; within a third of what comes."""
+    values = ["pretrain.tokens=null", "pretrain.epochs=2", "finetune.epochs=3"]
+    rows = shown(monkeypatch, tmp_path, *values)
+    assert all(rows[name][column].startswith("~") for name in rows for column in (TOKENS, "updates", MINUTES))
+    assert rows["finetune"][TOKENS].facts["estimate"] is True
+    said = capsys.readouterr().out
+    assert "finetune: ~ is an estimate, exact once the shards are there: about" in said
+    assert "usual with 600 of them" in said
+    exact = shown(monkeypatch, tmp_path, "finetune.tokens=9k")["finetune"]
+    assert exact[TOKENS] == "9 k"
+    assert "estimate" not in exact[TOKENS].facts
+
+
+def test_the_estimate_stands_on_what_is_there(monkeypatch, runs, tmp_path, capsys):
+    """Raw files, then the corpus, then its tokenizer, then the rows themselves, where it is no estimate any more."""
+    text = tmp_path / "text"
+    text.mkdir()
+    stories = [
+        f"{who}在{where}看书。 {who} reads in {where}." for who in "甲乙丙丁戊己庚辛" for where in "山水木火土金日月"
+    ]
+    (text / "stories.txt").write_text("\n\n".join(stories * 3), encoding="utf-8")
+    page = {**PAGE, "prepare": {"sources": [{"path": str(text), "separator": "blank line"}], "test_share": 0.1}}
+    monkeypatch.setitem(PAGE, "prepare", page["prepare"])
+    size = (text / "stories.txt").stat().st_size
+    values = ["pretrain.tokens=null", "pretrain.epochs=1"]
+    found = {}
+    for until in (None, "prepare", "tokenizer", "shard"):
+        if until is not None:
+            running.run(Recipe.from_dict(PAGE, values), runs=tmp_path / "runs", until=until)
+        capsys.readouterr()
+        found[until] = shown(monkeypatch, tmp_path / "runs", *values), capsys.readouterr().out
+    first, said = found[None]
+    ratio = 1.67 + 0.39 * math.log2(600 / 512)
+    assert first["pretrain"][TOKENS].facts["value"] == round(0.88 * size / ratio)
+    assert first["finetune"][TOKENS] == show.UNKNOWN, "which of the files are conversations is not known"
+    assert "finetune: epochs become tokens" in said
+    assert "of raw text" in said
+    assert "of cleaned text" in found["prepare"][1]
+    assert "usual with 600" in found["prepare"][1]
+    assert "this tokenizer's" in found["tokenizer"][1]
+    rows, said = found["shard"]
+    exact = rows["pretrain"][TOKENS].facts["value"]
+    assert "estimate" not in said
+    assert found["tokenizer"][0]["pretrain"][TOKENS].facts["value"] == pytest.approx(exact, rel=0.35)
+    plan = json.loads((tmp_path / "runs" / "shown" / "shard" / "report.json").read_bytes())["pretrain-train"]
+    assert rows["pretrain"]["updates"].facts["value"] == -(-plan["rows"] // 4)
 
 
 @pytest.mark.parametrize(
     ("values", "rows", "size"),
     [
         ([], 4, 4),
-        (["pretrain.batch_rows=null"], 16, 4),
+        (["pretrain.batch_rows=null"], dial.pace(128, 3_000, 256, "muon").batch_rows, 4),
         (["pretrain.parallel.micro_batch_rows=2"], 2, 4),
         (["pretrain.parallel.dtype=bfloat16"], 4, 2),
     ],
 )
 def test_memory_is_that_of_the_rows_that_go_through_at_once(monkeypatch, tmp_path, values, rows, size):
-    """The dial's batch of `tiny` is 4,096 tokens: 16 rows of 256; all of them fit at once."""
+    """All rows of an update fit at once."""
     row = shown(monkeypatch, tmp_path, "pretrain.parallel.device=cpu", *values)["pretrain"]
     assert row[MEMORY] == console.size(model().training_bytes(rows, 256, size))
 

@@ -8,6 +8,7 @@ with `--json`. Called from stages and commands; the only file that prints. Ranks
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,20 @@ Item = TypeVar("Item")
 _mode = {"json": False, "quiet": False}
 _terminal = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 _said: set[str] = set()
+
+
+class Quantity(str):
+    """A cell of a table: a person reads the text, a script the `facts`, such as `{"value": 12300000, "unit": "bytes"}`.
+
+    A value without a unit stands in JSON as it is. Made by `in_bytes`, `in_seconds`, `in_percent`, or by hand.
+    """
+
+    facts: dict[str, Any]
+
+    def __new__(cls, text: str, value: Any, unit: str = "", **more: Any) -> Quantity:
+        made = super().__new__(cls, text)
+        made.facts = {"value": value, **({"unit": unit} if unit else {}), **more}
+        return made
 
 
 def set_mode(*, json_lines: bool = False, quiet: bool = False) -> None:
@@ -97,13 +112,13 @@ def write(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Print a table; numbers are right-aligned. With `--json` it becomes one event with its rows."""
-    listed = [[_cell(value) for value in row] for row in rows]
+    """Print a table; numbers are right-aligned. With `--json` it becomes one event whose rows hold the values."""
     if _mode["json"]:
-        emit("table", title=title, columns=list(columns), rows=listed)
+        emit("table", title=title, columns=list(columns), rows=[[_plain(value) for value in row] for row in rows])
         return
     if _mode["quiet"]:
         return
+    listed = [[_cell(value) for value in row] for row in rows]
     drawn = Table(
         title=title or None,
         title_justify="left",
@@ -126,6 +141,16 @@ def _cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "" if value is None else str(value)
+
+
+def _plain(value: object) -> object:
+    """A cell for a script: numbers stay numbers, and one with a unit is an object that names it."""
+    if isinstance(value, Quantity):
+        facts = {name: _plain(fact) for name, fact in value.facts.items()}
+        return facts["value"] if len(facts) == 1 else facts
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such number
+    return value
 
 
 class Progress:
@@ -220,3 +245,28 @@ def size(count: float, unit: str = "B") -> str:
         if abs(count) >= factor:
             return f"{count / factor:.3g} {prefix}{unit}"
     return f"{count:.0f} {unit}".rstrip()
+
+
+def plainly(value: Any) -> Quantity:
+    """A setting as it stands on a page: no thousands are set apart, and what was not given says so."""
+    return Quantity("not given" if value is None else str(value), value)
+
+
+def in_bytes(count: float) -> Quantity:
+    """`12_345_678` → the cell `12.3 MB`."""
+    return Quantity(size(count), count, "bytes")
+
+
+def in_tokens(count: float) -> Quantity:
+    """`12_345_678` → the cell `12.3 M`."""
+    return Quantity(size(count, ""), count, "tokens")
+
+
+def in_seconds(seconds: float) -> Quantity:
+    """`95` → the cell `1 min 35 s`."""
+    return Quantity(duration(seconds), seconds, "seconds")
+
+
+def in_percent(share: float, text: str | None = None, **more: Any) -> Quantity:
+    """`0.125` → the cell `12.5%`, or another text for it; a script gets the percentage."""
+    return Quantity(f"{share:.1%}" if text is None else text, 100 * share, "percent", **more)

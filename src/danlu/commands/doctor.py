@@ -66,12 +66,14 @@ def say_machine() -> World:
     memory = memory_bytes()
     free = shutil.disk_usage(Path.cwd()).free
     rows = [
-        ("processor", f"{processor()}, {os.cpu_count()} cores, kernels {known['kernels']}"),
-        ("memory", console.size(memory) if memory is not None else "unknown"),
-        ("free disk", console.size(free)),
+        ("processor", processor()),
+        ("cores", os.cpu_count()),
+        ("kernels", known["kernels"]),
+        ("memory", console.in_bytes(memory) if memory is not None else "unknown"),
+        ("free disk", console.in_bytes(free)),
         ("training on", world.reason),
-        ("threads", str(known["threads"])),
-        ("accelerators", accelerators()),
+        ("threads", known["threads"]),
+        *accelerators(),
         ("versions", ", ".join(f"{name} {version}" for name, version in artifact.versions().items())),
     ]
     console.table(["", ""], rows)
@@ -96,17 +98,17 @@ def memory_bytes() -> int | None:
         return None
 
 
-def accelerators() -> str:
-    """Names and memory of the devices that torch sees."""
+def accelerators() -> Iterator[tuple[str, str]]:
+    """Rows with the name and the memory of each device that torch sees."""
     import torch
 
-    found = [
-        f"{torch.cuda.get_device_name(i)} ({console.size(torch.cuda.get_device_properties(i).total_memory)})"
-        for i in range(torch.cuda.device_count())
-    ]
+    for index in range(torch.cuda.device_count()):
+        yield ("accelerator", torch.cuda.get_device_name(index))
+        yield ("its memory", console.in_bytes(torch.cuda.get_device_properties(index).total_memory))
     if torch.backends.mps.is_available():
-        found.append("Apple GPU (mps)")
-    return ", ".join(found) if found else "none"
+        yield ("accelerator", "Apple GPU (mps)")
+    elif torch.cuda.device_count() == 0:
+        yield ("accelerator", "none")
 
 
 def measure(world: World, seconds: float, sizes: Sequence[str] = MEASURED_SIZES) -> list[Speed]:
@@ -141,6 +143,8 @@ def _offers(speeds: list[Speed], memory: int | None) -> Iterator[tuple[object, .
             share = tokens / config.parameters().total
             fits = memory is None or needed < 0.8 * memory
             if fits and (chosen is None or share >= WORTHWHILE * TOKENS_PER_PARAMETER):
-                chosen = (label, size, config.parameters().total, console.size(tokens, ""), round(share, 1))
+                given = console.Quantity(label, seconds, "seconds")
+                total = config.parameters().total
+                chosen = (given, size, total, console.in_tokens(tokens), round(share, 1))
         if chosen is not None:
             yield chosen

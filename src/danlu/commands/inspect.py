@@ -30,18 +30,20 @@ def run(folder: Path, *, as_json: bool = False) -> None:
         ["", ""],
         [
             ("made by", f"{manifest['stage']} (version {manifest['stage_version']})"),
-            ("finished", f"{manifest['finished_at']}, after {console.duration(manifest['seconds'])}"),
+            ("finished", manifest["finished_at"]),
+            ("took", console.in_seconds(manifest["seconds"])),
             ("fingerprint", manifest["fingerprint"]),
-            ("seed", "none" if manifest["seed"] is None else str(manifest["seed"])),
-            ("files", f"{len(manifest['files'])}, {console.size(total)}"),
+            ("seed", console.plainly(manifest["seed"])),
+            ("files", len(manifest["files"])),
+            ("size", console.in_bytes(total)),
             ("intact", "yes: every SHA-256 agrees" if not damage else f"NO: {damage[0]}"),
             ("versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
         ],
     )
     console.heading("config")
-    console.table(["", ""], [(key, str(value)) for key, value in _flat(manifest["config"])])
+    console.table(["", ""], [(key, console.plainly(value)) for key, value in _flat(manifest["config"])])
     console.heading("how good")
-    console.table(["", ""], [(key, value) for key, value in _flat(manifest["metrics"])])
+    console.table(["", ""], list(_flat(manifest["metrics"])))
     if manifest["parents"]:
         console.heading("made from")
         console.table(["", "kind", "folder", "state"], list(_ancestors(folder, manifest)))
@@ -54,7 +56,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif not isinstance(value, list) or len(str(value)) <= 200:
-            yield f"{prefix}{key}", value if isinstance(value, int | float) else str(value)
+            yield f"{prefix}{key}", value
 
 
 def _ancestors(folder: Path, manifest: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str, str, str]]:

@@ -29,7 +29,7 @@ def run(runs: Path) -> None:
     console.table(["artefact", "kind", "state", "size", "finished", "main figure"], rows)
 
 
-def _row(folder: Path, runs: Path) -> tuple[str, ...]:
+def _row(folder: Path, runs: Path) -> tuple[object, ...]:
     name = folder.relative_to(runs).as_posix()
     if not artifact.is_finished(folder):
         return (name, "", "running" if is_being_made(folder) else "interrupted", "", "", "")
@@ -37,7 +37,7 @@ def _row(folder: Path, runs: Path) -> tuple[str, ...]:
     total = sum(facts["bytes"] for facts in manifest["files"].values())
     other = _other_input(folder, manifest)
     state = "done" if other is None else f"stale (its input {other} is another now)"
-    return (name, manifest["kind"], state, console.size(total), _age(manifest["finished_at"]), _figure(manifest))
+    return (name, manifest["kind"], state, console.in_bytes(total), _age(manifest["finished_at"]), _figure(manifest))
 
 
 def _other_input(folder: Path, manifest: Mapping[str, Any]) -> str | None:
@@ -56,12 +56,13 @@ def _other_input(folder: Path, manifest: Mapping[str, Any]) -> str | None:
 
 def _age(finished_at: str) -> str:
     seconds = (datetime.now(UTC) - datetime.fromisoformat(finished_at)).total_seconds()
-    return f"{console.duration(max(seconds, 0))} ago"
+    return console.Quantity(f"{console.duration(max(seconds, 0))} ago", finished_at)
 
 
 def _figure(manifest: Mapping[str, Any]) -> str:
     """The first plain number among the metrics, by name."""
     for name, value in manifest["metrics"].items():
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}"
+            text = f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}"
+            return console.Quantity(text, value, name)
     return ""

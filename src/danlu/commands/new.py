@@ -13,7 +13,7 @@ from danlu.base.errors import ConfigError
 from danlu.recipe import NAME
 
 RECIPE = """\
-# {name}: from your own text to a served model. Put your files into text/ (txt, jsonl, parquet, also .gz and .zst).
+# {name}: from your own text to a served model. Put files into text/ (txt, jsonl, parquet, also .gz, .zst, .xz, .bz2).
 # `danlu show {page}` explains every number; every value can also be given on the command line: pretrain.epochs=4
 name: {name}
 seed: 0

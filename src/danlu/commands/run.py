@@ -44,7 +44,7 @@ def run(
     console.heading("made")
     console.table(
         ["section", "kind", "time", "folder"],
-        [(name, one.kind, console.duration(one.manifest["seconds"]), one.folder) for name, one in made.items()],
+        [(name, one.kind, console.in_seconds(one.manifest["seconds"]), one.folder) for name, one in made.items()],
     )
     console.say(f"report: {folder / 'report.html'}")
     console.emit(

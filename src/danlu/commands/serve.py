@@ -90,7 +90,7 @@ def _say_where(url: str, name: str, room: int, context: int, device: str, *, has
             ("chat page", f"{url}/"),
             ("OpenAI base URL", f"{url}/v1"),
             ("model", name),
-            ("context", f"{room:,} tokens{clipped}"),
+            ("context", console.Quantity(f"{room:,} tokens{clipped}", room, "tokens")),
             ("computed on", device),
             ("key", "required" if has_keys else "none: this machine only"),
         ],

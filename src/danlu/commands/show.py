@@ -8,13 +8,16 @@ Writes nothing.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from danlu.base import artifact, console
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
+from danlu.commands.estimate import epoch_tokens
 from danlu.model.config import ModelConfig
 from danlu.recipe import Recipe, Step
 from danlu.running import is_being_made
@@ -33,7 +36,9 @@ def run(recipe: Path, values: Sequence[str], runs: Path) -> None:
     for step in read.plan(runs):
         console.heading(step.name)
         rows = list(_flat(step.config.model_dump(mode="json")))
-        console.table(["value", "", "meaning"], [(key, str(value), _meaning(step, key)) for key, value in rows])
+        console.table(
+            ["value", "", "meaning"], [(key, console.plainly(value), _meaning(step, key)) for key, value in rows]
+        )
 
 
 def say_plan(read: Recipe, runs: Path) -> None:
@@ -47,14 +52,16 @@ def say_plan(read: Recipe, runs: Path) -> None:
     training = [step for step in steps if step.section.stage.name in ("pretrain", "finetune")]
     if not training:
         return
-    numbers = [_numbers(step, by_name) for step in training]
+    lengths = {step.name: _length(step, by_name) for step in training}
     console.say()
-    columns = ["training", "parameters", "tokens", "FLOPs", "model memory", "disk", "minutes here"]
-    console.table(columns, numbers)
+    columns = ["training", "parameters", "tokens", "updates", "FLOPs", "model memory", "disk", "minutes here"]
+    console.table(columns, [_numbers(step, by_name, lengths[step.name]) for step in training])
     console.say("  model memory: weights, optimizer states, activations; Python and torch take some more", style="dim")
-    unknown = [step.name for step, row in zip(training, numbers, strict=True) if UNKNOWN in row]
-    if unknown:
-        console.say(f"  {', '.join(unknown)}: epochs become tokens and minutes once the shards are there", style="dim")
+    for name, length in lengths.items():
+        if length.tokens is None:
+            console.say(f"  {name}: epochs become tokens and minutes once the shards are there", style="dim")
+        elif length.basis:
+            console.say(f"  {name}: ~ is an estimate, exact once the shards are there: {length.basis}", style="dim")
 
 
 def _state(step: Step) -> str:
@@ -64,28 +71,47 @@ def _state(step: Step) -> str:
     return f"stale (its input {anew[0]} is to be made anew)" if step.state == "stale" and anew else step.state
 
 
-def _numbers(step: Step, steps: Mapping[str, Step]) -> tuple[object, ...]:
+@dataclass(frozen=True)
+class Length:
+    """How long a training section is; None: nobody can say yet. `basis`: what an estimate stands on, else empty."""
+
+    tokens: int | None
+    updates: int | None
+    minutes: float | None
+    basis: str = ""
+
+    def cell(self, value: float | None, unit: str, text: str) -> object:
+        """A cell of one of its numbers, marked where it is an estimate."""
+        if value is None:
+            return console.Quantity(UNKNOWN, None)
+        if self.basis:
+            return console.Quantity(f"~{text}", value, unit, estimate=True)
+        return console.Quantity(text, value, unit)
+
+
+def _numbers(step: Step, steps: Mapping[str, Step], length: Length) -> tuple[object, ...]:
     """Exact where the section's inputs exist, else from the values on the page."""
+    from danlu.train.dial import horizon_tokens
     from danlu.train.planning import bytes_per_value, choose_micro_batch
 
     config: Any = step.config
     model, row_length = _architecture(step, steps)
     world = _world(config)
-    tokens, minutes = _length(
-        step, steps, model, _speed(world, config.parallel.threads) / model.flops_per_token(row_length)
-    )
-    batch_rows = step.section.stage.module().batch_rows(config, row_length)
-    rows, _ = choose_micro_batch(config.parallel.micro_batch_rows, model, world, batch_rows, row_length)
+    tokens = length.tokens if length.tokens is not None else horizon_tokens(model.parameters().total)
+    pace = step.section.stage.module().pace(config, model, row_length, tokens)
+    rows, _ = choose_micro_batch(config.parallel.micro_batch_rows, model, world, pace.batch_rows, row_length)
     total = model.parameters().total
     disk = CHECKPOINT_BYTES_PER_PARAMETER * total * (config.checkpoints.keep + 1) + 4 * total
+    flops = length.tokens * model.flops_per_token(row_length) if length.tokens is not None else None
     return (
         step.name,
         total,
-        console.size(tokens, "") if tokens is not None else UNKNOWN,
-        f"{tokens * model.flops_per_token(row_length):.3g}" if tokens is not None else UNKNOWN,
-        console.size(model.training_bytes(rows, row_length, bytes_per_value(world))),
-        console.size(disk),
-        f"{minutes:.1f}" if minutes is not None else UNKNOWN,
+        length.cell(length.tokens, "tokens", console.size(length.tokens or 0, "")),
+        length.cell(length.updates, "updates", f"{length.updates or 0:,}"),
+        length.cell(flops, "FLOPs", f"{flops or 0:.3g}"),
+        console.in_bytes(model.training_bytes(rows, row_length, bytes_per_value(world))),
+        console.in_bytes(disk),
+        length.cell(length.minutes, "minutes", f"{length.minutes or 0:.1f}"),
     )
 
 
@@ -103,26 +129,38 @@ def _architecture(step: Step, steps: Mapping[str, Step]) -> tuple[ModelConfig, i
     return step.section.stage.module().architecture(step.config, vocabulary, row_length), row_length
 
 
-def _length(
-    step: Step, steps: Mapping[str, Step], model: ModelConfig, tokens_per_second: float
-) -> tuple[int | None, float | None]:
-    """Tokens and minutes: those of the run where it has begun, else as its own planning would count them."""
+def _length(step: Step, steps: Mapping[str, Step]) -> Length:
+    """That of the run where it has begun, else as its own planning would count it, else an estimate."""
     from danlu.shards.files import RowSet
-    from danlu.train.planning import PLAN, minutes_for, planned_tokens
+    from danlu.train.planning import PLAN, minutes_for, planned_tokens, tokens_per_row
 
     config: Any = step.config
     module, shards, stored = step.section.stage.module(), steps[step.parents["shards"]], step.folder / PLAN
-    tokens: int | None
+    model, row_length = _architecture(step, steps)
+    per_second = _speed(_world(config), config.parallel.threads) / model.flops_per_token(row_length)
     if step.state in ("done", "interrupted") and stored.is_file():
-        tokens = int(json.loads(stored.read_bytes())["tokens"])
-        if step.state == "done":
-            return tokens, artifact.read_manifest(step.folder)["seconds"] / 60
-    else:
-        rows = RowSet.open(shards.folder / module.TRAINING_ROWS) if shards.state == "done" else None
-        tokens = planned_tokens(module.horizon(config, model), rows, tokens_per_second)
-    if config.minutes is not None:
-        return tokens, config.minutes
-    return tokens, minutes_for(tokens, tokens_per_second) if tokens is not None else None
+        plan = json.loads(stored.read_bytes())
+        took = artifact.read_manifest(step.folder)["seconds"] / 60 if step.state == "done" else config.minutes
+        minutes = took if took is not None else minutes_for(plan["tokens"], per_second)
+        return Length(int(plan["tokens"]), int(plan["steps"]), minutes)
+    rows = RowSet.open(shards.folder / module.TRAINING_ROWS) if shards.state == "done" else None
+    horizon, basis = module.horizon(config, model), ""
+    tokens = planned_tokens(horizon, rows, per_second)
+    if tokens is None:
+        tokens, basis = _estimated(step, steps, horizon.epochs)
+    if tokens is None:
+        return Length(None, None, config.minutes)
+    a_row = tokens_per_row(rows) if rows is not None and rows.num_rows > 0 else row_length
+    batch_rows = module.pace(config, model, row_length, tokens).batch_rows
+    updates = math.ceil(max(1, round(tokens / a_row)) / batch_rows)
+    return Length(
+        tokens, updates, config.minutes if config.minutes is not None else minutes_for(tokens, per_second), basis
+    )
+
+
+def _estimated(step: Step, steps: Mapping[str, Step], epochs: float) -> tuple[int | None, str]:
+    found = epoch_tokens(step, steps)
+    return (None, "") if found is None else (round(epochs * found[0]), found[1])
 
 
 def _world(config: Any) -> World:
@@ -159,7 +197,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", "not given" if value is None else value
+            yield f"{prefix}{key}", value
 
 
 def _meaning(step: Step, key: str) -> str:

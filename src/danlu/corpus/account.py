@@ -18,17 +18,21 @@ from danlu.corpus.units import REASONS
 def say(report: Mapping[str, Any]) -> None:
     """What became of the records: by side and reason, by language, by evaluation file; what was masked."""
     documents, total = report["documents"], max(report["documents"]["in"], 1)
-    rows = [("read", documents["in"], "100%", console.size(report["bytes"]["in"]), "")]
+    read = (console.in_percent(1.0, "100%"), console.in_bytes(report["bytes"]["in"]))
+    rows: list[tuple[object, ...]] = [("read", documents["in"], *read, "")]
     for kind, sides in report["sides"].items():
-        rows += [(f"{kind}, {side}", count, f"{count / total:.1%}", "", "") for side, count in sides.items()]
+        rows += [
+            (f"{kind}, {side}", count, console.in_percent(count / total), None, "") for side, count in sides.items()
+        ]
     for reason, counts in report["reasons"].items():
         count = counts["documents"]
-        rows.append((reason, count, f"{count / total:.1%}", console.size(counts["bytes"]), REASONS[reason]))
+        size = console.in_bytes(counts["bytes"])
+        rows.append((reason, count, console.in_percent(count / total), size, REASONS[reason]))
     console.table(["", "records", "share", "size", "meaning"], rows)
     console.table(
         ["language", "documents", "conversations", "text"],
         [
-            (name, counts.get("documents", 0), counts.get("conversations", 0), console.size(counts["bytes"]))
+            (name, counts.get("documents", 0), counts.get("conversations", 0), console.in_bytes(counts["bytes"]))
             for name, counts in report["languages"].items()
         ],
     )

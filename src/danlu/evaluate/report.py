@@ -12,6 +12,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
+from danlu.base import console
 from danlu.evaluate.metrics import mean
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def language_model(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str,
 def percent(value: float, error: float | None = None) -> str:
     """`0.813, 0.012` → `81.3 ±1.2`, in one piece that no table breaks."""
     spread = f"\u00a0±{100 * error:.1f}" if error is not None else ""
-    return f"{100 * value:.1f}{spread}"
+    return console.in_percent(value, f"{100 * value:.1f}{spread}", **({} if error is None else {"error": 100 * error}))
 
 
 def leaks(row: Mapping[str, Any]) -> Any:
