@@ -10,7 +10,9 @@ already is not repeated, so that the command may be stopped and called again:
     python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 3 --rates 1e-3 2e-3 4e-3
     python benchmarks/learning.py compare --peers PEERS/bin/python --minutes 15 --seeds 1 2 3
     python benchmarks/learning.py ablate --minutes 10
-    python benchmarks/learning.py table
+    python benchmarks/learning.py page
+
+The page is `docs/results/learning.md`, in both languages; it holds the dial's rule as `dial.py` fitted it, too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -83,12 +84,14 @@ def main() -> None:
         added.add_argument("--only", nargs="+", help="these sides or variants only")
         if verb == "tune":
             added.add_argument("--rates", nargs="+", type=float, required=True)
-    verbs.add_parser("table")
+    verbs.add_parser("page")
     options = parser.parse_args()
     if options.verb == "text":
         make_text(options.sources)
-    elif options.verb == "table":
-        say_table()
+    elif options.verb == "page":
+        import learning_page
+
+        learning_page.write(results())
     else:
         for seed in options.seeds:
             for side, variant, rate in plans(options):
@@ -190,25 +193,6 @@ def once(side: str, variant: str, rate: float | None, seed: int, minutes: float,
 def results() -> list[dict[str, Any]]:
     """All runs that the file holds."""
     return [json.loads(line) for line in RESULT.read_text().splitlines()] if RESULT.is_file() else []
-
-
-def say_table() -> None:
-    """Mean bits per byte of each side and variant, and how far above ours."""
-    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
-    for line in results():
-        groups.setdefault((line["side"], line["variant"], line["minutes"]), []).append(line)
-    rows = []
-    for (side, variant, minutes), lines in groups.items():
-        ours = groups.get(("danlu", "all", minutes))
-        mean = statistics.mean(line["bits_per_byte"] for line in lines)
-        above = mean / statistics.mean(line["bits_per_byte"] for line in ours) - 1 if ours else float("nan")
-        tokens = statistics.mean(line["tokens"] for line in lines)
-        longest = max(line["seconds"] for line in lines) / 60
-        cells = (len(lines), f"{mean:.4f}", f"{above:+.1%}", f"{tokens / 1e6:.2f}M", f"{longest:.1f}")
-        rows.append((side, variant, f"{minutes:g}", *cells))
-    console.table(
-        ("side", "variant", "minutes", "seeds", "bits per byte", "above ours", "tokens", "longest took"), rows
-    )
 
 
 if __name__ == "__main__":

@@ -96,24 +96,35 @@ def danlu(options: argparse.Namespace) -> dict[str, Any]:
     from danlu.train.samples import token_bytes
     from danlu.train.validation import Validation
 
-    batch_of, batch = RowSet.batch, pretrain.batch_rows
+    batch_of, pace = RowSet.batch, pretrain.pace
     if options.without is not None:
         WITHOUT[options.without]()
+
+    def scaled(*arguments: Any) -> Any:
+        found = pace(*arguments)
+        rows = max(1, round(found.batch_rows * options.scale_batch))
+        return type(found)(rows, found.learning_rate * options.scale_rate)
+
+    pretrain.pace = scaled
     left = options.minutes - (time.time() - options.began_at) / 60
     words = (f"pretrain.minutes={left:.3f}", f"pretrain.seed={options.seed}", *options.set)
     made = running.run(recipe(*words), runs=FOLDER, from_section="pretrain", until="pretrain", again=True)["pretrain"]
     ended_at = time.time()
+    RowSet.batch = batch_of  # type: ignore[method-assign]
     loaded = convert.load(made.folder, dtype=discover().dtype)
     held_out = RowSet.open(options.run / "shard" / "pretrain-validation")
     assert loaded.tokenizer is not None
     lengths = token_bytes(loaded.tokenizer.decode_bytes, loaded.tokenizer.size)
     with torch.no_grad():
         judged = Validation(held_out, next_token, ROWS, held_out.num_rows, lengths).measure(loaded.model, World())
+    plan = json.loads((made.folder / "plan.json").read_text())
     return {
         "bits_per_byte": judged["bits_per_byte"],
         "tokens": made.metrics["tokens"],
         "parameters": loaded.config.parameters().total,
         "seconds": round(ended_at - options.began_at, 1),
+        "learning_rate": plan["learning_rate"],
+        "batch_rows": plan["batch_rows"],
     }
 
 

@@ -6,9 +6,12 @@ inline links; what stands in a fence is no heading and no link.
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,3 +82,13 @@ def anchor(heading: str) -> str:
     """The name by which GitHub lets a heading be linked to."""
     kept = re.sub(r"[^\w\s-]", "", heading.strip().lower())
     return kept.replace(" ", "-")
+
+
+def benchmark(name: str) -> ModuleType:
+    """A script of `benchmarks/` as a module; they import one another from their own folder."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)

@@ -260,7 +260,8 @@ def _instances(fields: Mapping[str, Any]) -> list[Message]:
 
 def _branch(root: Mapping[str, Any]) -> list[Message]:
     """The way through a tree of messages that takes the best reply each time: the lowest `rank`, else the first."""
-    turns, node = [], root
+    turns: list[Message] = []
+    node = root
     while True:
         place = f"prompt{'.replies' * len(turns)}"
         turns.append(_turn({"role": node.get("role"), "content": _string(node, "text")}, place))
