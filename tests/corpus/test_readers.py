@@ -1,7 +1,9 @@
 """Every format in every compression; good units survive their bad neighbours; every byte is counted."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 from functools import partial
 
@@ -18,7 +20,13 @@ from danlu.corpus.sources import Source, hash_sources, source_files
 from danlu.corpus.streams import lines
 from danlu.corpus.units import REASONS, Rejection
 
-PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+PACK = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".xz": lzma.compress,
+    ".bz2": partial(bz2.compress, compresslevel=1),  # in blocks of 100 KB
+}
 ROWS = [
     {"text": "Erste Zeile", "language": "de"},
     {"text": "第二行", "id": "two", "split": "test"},
@@ -144,7 +152,7 @@ def test_json_lines_under_the_name_json(tmp_path):
     assert texts(units(tmp_path / "a.json")) == ["one", "three"]
 
 
-@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("packing", [packing for packing in PACK if packing])
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "parquet"])
 def test_a_file_cut_off_gives_what_stands_before(tmp_path, kind, packing):
     draw = [os.urandom(30).hex() for _ in range(4000)]

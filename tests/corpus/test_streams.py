@@ -1,7 +1,9 @@
 """Decompression that notices damage, and lines that end where lines end."""
 
+import bz2
 import gzip
 import io
+import lzma
 
 import pytest
 import zstandard
@@ -11,7 +13,13 @@ from hypothesis import strategies as st
 from danlu.corpus import streams
 from danlu.corpus.streams import StreamDamaged, chunks, lines
 
-PACK = {"": bytes, ".gz": lambda data: gzip.compress(data), ".zst": lambda data: zstandard.compress(data)}
+PACK = {
+    "": bytes,
+    ".gz": lambda data: gzip.compress(data),
+    ".zst": lambda data: zstandard.compress(data),
+    ".xz": lambda data: lzma.compress(data),
+    ".bz2": lambda data: bz2.compress(data),
+}
 TEXT = ("丹炉 danlu\n" * 5000).encode()
 
 
@@ -34,20 +42,28 @@ def test_what_was_packed_comes_out(tmp_path, ending, data):
     assert read(path) == (data, None)
 
 
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
 def test_several_members_are_one_text(tmp_path, ending):
     path = tmp_path / f"a.txt{ending}"
     path.write_bytes(PACK[ending](b"one\n") + PACK[ending](TEXT) + PACK[ending](b"three\n"))
     assert read(path) == (b"one\n" + TEXT + b"three\n", None)
 
 
-def test_zeros_behind_a_gzip_member_are_padding(tmp_path):
-    path = tmp_path / "a.gz"
-    path.write_bytes(gzip.compress(b"one") + b"\0" * 512)
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2"])
+def test_zeros_behind_a_member_are_padding(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(PACK[ending](b"one") + b"\0" * 512)
     assert read(path) == (b"one", None)
 
 
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".bz2"])
+def test_a_file_of_zeros_alone_is_damaged(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(b"\0" * 512)
+    assert read(path)[1].reason == "damaged_file"
+
+
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
 def test_a_file_cut_anywhere_is_noticed(tmp_path, ending):
     path = tmp_path / f"a.txt{ending}"
     whole = PACK[ending](TEXT)
@@ -59,14 +75,14 @@ def test_a_file_cut_anywhere_is_noticed(tmp_path, ending):
         assert TEXT.startswith(data)
 
 
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
 def test_garbage_is_no_stream(tmp_path, ending):
     path = tmp_path / f"a.txt{ending}"
     path.write_bytes(b"this is no compressed file")
     assert read(path)[1].reason == "damaged_file"
 
 
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
 def test_a_bomb_stops_early(tmp_path, ending, monkeypatch):
     monkeypatch.setattr(streams, "FREE_BYTES", 1 << 20)
     path = tmp_path / f"a.txt{ending}"

@@ -7,9 +7,11 @@ red where a good one is not kept, where a bad one has no reason, or where the bo
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import random
 import subprocess
@@ -216,6 +218,8 @@ HARMS: dict[str, tuple[str, bytes, int, dict[str, int]]] = {
     "an empty gzip": ("a.jsonl.gz", b"", 0, {}),
     "a cut gzip": ("a.jsonl.gz", gzip.compress(b"\n".join(line(n) for n in range(9)))[:-9], 8, {"damaged_file": 1}),
     "a cut zstd": ("a.jsonl.zst", zstandard.compress(around(b"{"))[:-3], 0, {"damaged_file": 1}),
+    "a cut xz": ("a.jsonl.xz", lzma.compress(around(b"{"))[:-3], 1, {"bad_json": 1, "damaged_file": 1}),
+    "a cut bzip2": ("a.jsonl.bz2", bz2.compress(around(b"{"))[:-3], 1, {"bad_json": 1, "damaged_file": 1}),
     "a cut parquet": ("a.parquet", parquet(MANY)[:-9], 0, {"damaged_file": 1}),
     "no parquet": ("a.parquet", b"PAR1 and not more", 0, {"damaged_file": 1}),
     "no gzip": ("a.jsonl.gz", b"not compressed", 0, {"damaged_file": 1}),

@@ -16,9 +16,9 @@ from danlu.corpus.clean import Cleaner
 from danlu.corpus.dedup import Seen
 from danlu.corpus.ledger import LawBroken, Ledger
 from danlu.corpus.pipeline import Pipeline
-from danlu.corpus.readers import BETWEEN_LINES
 from danlu.corpus.sources import Source, source_files
 from danlu.corpus.split import Splitter
+from danlu.corpus.values import BETWEEN_LINES
 from danlu.corpus.writer import FILES, CorpusWriter, lines_on_disk
 from tests.proofs.mutant import Mutant
 

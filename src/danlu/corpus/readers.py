@@ -9,34 +9,24 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import json
 import re
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
-import pyarrow
-import pyarrow.parquet
 
 from danlu.base.records import Document
+from danlu.corpus import tables
 from danlu.corpus.encodings import SAMPLE_BYTES, as_utf8, decide, line_text
-from danlu.corpus.normalise import SURROGATE
 from danlu.corpus.shapes import Misshapen, to_record
-from danlu.corpus.sources import ARRAY, BLANK_LINE, COMPRESSIONS, LINES, TABLE, TEXT, SourceFile
-from danlu.corpus.streams import MAX_LINE_BYTES, StreamDamaged, chunks, lines
+from danlu.corpus.sources import ARRAY, BLANK_LINE, LINES, TABLE, TEXT, SourceFile
+from danlu.corpus.streams import StreamDamaged, check_swelling, chunks, lines
 from danlu.corpus.units import Closed, Rejection, Unit, excerpt
+from danlu.corpus.values import BETWEEN_LINES, JSON_BETWEEN, Held, TooLong, as_bytes, beginning, loads, whole
 
 PART_BYTES = 1 << 20
 """A longer document is cut at the next end of a line: one book is many documents, and memory holds one of them."""
-ARRAY_CHARACTERS = 1 << 20
-"""Read at least at a time of a JSON array; a value that is not whole yet doubles what is held."""
-BETWEEN_LINES = b" \t\r\n\v\f\0"
-"""A file that lost its power in mid-write has holes of zeros; they say nothing."""
-ROWS_AT_ONCE = 512
 KNOWN_COLUMNS = (
     *("id", "source", "language", "split", "task", "tools", "messages", "conversations", "conversation"),
     *("instruction", "input", "output", "system", "history"),
@@ -117,7 +107,7 @@ class FileReader:
         """Records of a JSON Lines file; blank lines stand between them."""
 
         def parse(line: bytes) -> Any:
-            return _loads(line, self._likely)  # known once the first line is there
+            return loads(line, self._likely)  # known once the first line is there
 
         for line, size in lines(self._utf8()):
             if not line.strip(BETWEEN_LINES):
@@ -131,31 +121,31 @@ class FileReader:
     def array_units(self) -> Iterator[Unit]:
         """Values of a JSON array, or of a .json file that is JSON Lines in truth; after a damaged one, the next line
         that begins like the first one begins a value again."""
-        held = _Held(codecs.iterdecode(self._utf8(), "utf-8", "surrogateescape"))  # keeps broken bytes: sizes are exact
+        held = Held(codecs.iterdecode(self._utf8(), "utf-8", "surrogateescape"))  # keeps broken bytes: sizes are exact
         start = None
         while True:
             self.bytes_between += held.skip(JSON_BETWEEN)  # all of them ASCII
             if held.is_at_end():
                 break
-            start = start if start is not None else _beginning(held.line_so_far())
+            start = start if start is not None else beginning(held.line_so_far())
             try:
                 value, piece = held.value()
             except (ValueError, RecursionError) as error:
                 yield from self._damaged_value(held, start, error)
             else:
-                data = _bytes(piece)
-                yield self._record(_whole, value, data, len(data))
+                data = as_bytes(piece)
+                yield self._record(whole, value, data, len(data))
         if held.damage is not None:
             raise held.damage
 
-    def _damaged_value(self, held: _Held, start: re.Pattern[str], error: Exception) -> Iterator[Unit]:
+    def _damaged_value(self, held: Held, start: re.Pattern[str], error: Exception) -> Iterator[Unit]:
         """What stands where a value should, up to the next line that begins like a value."""
         pieces = held.until(start)
         shown = next(pieces)
         size = len(shown) + sum(map(len, pieces))
         if held.damage is not None and held.is_at_end():
             held.damage.partial, held.damage.partial_bytes = shown, size
-        elif isinstance(error, _TooLong):
+        elif isinstance(error, TooLong):
             yield self._rejected("too_large", shown, size, f"a value of {size:,} bytes")
         else:
             yield self._rejected("bad_json", shown, size, str(error))
@@ -174,30 +164,27 @@ class FileReader:
             return self._rejected("bad_json", data, size, str(error), name)
 
     def table_units(self) -> Iterator[Unit]:
-        """Rows of a Parquet file, batch by batch; a damaged row group does not cost the others."""
-        with _seekable(self.file.path) as opened:
-            try:
-                table = pyarrow.parquet.ParquetFile(opened)
-            except (pyarrow.ArrowException, OSError) as error:
-                raise StreamDamaged("damaged_file", f"parquet: {_first_line(error)}") from None
-            columns = [name for name in table.schema_arrow.names if name in (*KNOWN_COLUMNS, self.file.text_field)]
+        """Rows of a Parquet file; a damaged row group does not cost the others, and a swelling one ends the file."""
+        with tables.opened(self.file.path) as table:
+            columns = [name for name in table.names if name in (*KNOWN_COLUMNS, self.file.text_field)]
             if not columns:
-                known = table.schema_arrow.names
-                raise StreamDamaged("unknown_shape", f"{table.metadata.num_rows:,} rows of {', '.join(known[:8])}")
-            for group in range(table.num_row_groups):
-                yield from self._row_group(table, group, columns)
+                raise StreamDamaged("unknown_shape", f"{table.num_rows:,} rows of {', '.join(table.names[:8])}")
+            for group in range(len(table.group_rows)):
+                for unit in self._row_group(table, group, columns):
+                    yield unit
+                    check_swelling(self.bytes_read, table.size_bytes)  # many rows may be written as one
 
-    def _row_group(self, table: Any, group: int, columns: list[str]) -> Iterator[Unit]:
-        rows = table.metadata.row_group(group).num_rows
-        done = 0
+    def _row_group(self, table: tables.Table, group: int, columns: list[str]) -> Iterator[Unit]:
+        rows, done = table.group_rows[group], 0
         try:
-            for batch in table.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
-                for fields in _rows(batch):
-                    done += 1
-                    yield self._row(fields)
-        except (pyarrow.ArrowException, OSError) as error:
-            lost = f"{rows - done:,} rows of group {group}"
-            yield self._rejected("damaged_file", b"", 0, f"parquet: {lost}: {_first_line(error)}")
+            for fields in table.rows(group, columns):
+                done += 1
+                yield self._row(fields)
+        except StreamDamaged as damage:
+            if damage.reason == "decompression_bomb":
+                raise
+            lost = f"parquet: {rows - done:,} rows of group {group}: {damage.detail}"
+            yield self._rejected(damage.reason, b"", 0, lost)
             self._number += rows - done - 1  # the rows after the damage keep their numbers
 
     def _row(self, fields: dict[str, Any] | None) -> Unit:
@@ -248,185 +235,8 @@ READERS: dict[str, Callable[[FileReader], Iterator[Unit]]] = {
 }
 
 
-class _TooLong(ValueError):
-    """A value longer than any line may be."""
-
-
-class _Held:
-    """The part of a text that a JSON decoder works on; more is read where it needs more.
-
-    Ends where the stream ends; `damage` is what ended it before its time.
-    """
-
-    def __init__(self, stream: Iterator[str]):
-        self.damage: StreamDamaged | None = None
-        self._stream, self._text, self._place, self._ended = stream, "", 0, False
-
-    def _grow(self, least: int) -> None:
-        """Read on until `least` more characters are held; what lies behind us is let go."""
-        pieces, size = [self._text[self._place :]], 0
-        self._place = 0
-        try:
-            while size < least and not self._ended:
-                piece = next(self._stream, None)
-                self._ended = piece is None
-                pieces.append(piece if piece is not None else "")
-                size += len(pieces[-1])
-        except StreamDamaged as damage:
-            self.damage, self._ended = damage, True
-        self._text = "".join(pieces)
-
-    def is_at_end(self) -> bool:
-        return self._ended and self._place == len(self._text)
-
-    def skip(self, pattern: re.Pattern[str]) -> int:
-        """Go behind what the pattern, which matches nothing at least, matches; the number of characters."""
-        skipped = 0
-        while True:
-            end = pattern.match(self._text, self._place).end()  # type: ignore[union-attr]
-            skipped += end - self._place
-            self._place = end
-            if end < len(self._text) or self._ended:
-                return skipped
-            self._grow(ARRAY_CHARACTERS)
-
-    def line_so_far(self) -> str:
-        """The line of the present place, up to this place."""
-        return self._text[self._text.rfind("\n", 0, self._place) + 1 : self._place + 1]
-
-    def value(self) -> tuple[Any, str]:
-        """The value that begins here, and how it is written; a ValueError where none does."""
-        while True:
-            try:
-                value, end = JSON_DECODER.raw_decode(self._text, self._place)
-                if end < len(self._text) or self._ended:  # a number at the end may go on
-                    piece, self._place = self._text[self._place : end], end
-                    return value, piece
-            except json.JSONDecodeError as error:
-                is_cut = error.pos >= len(self._text) - LONGEST_ESCAPE or error.msg.startswith("Unterminated string")
-                if self._ended or not is_cut:
-                    raise
-            length = len(self._text) - self._place
-            if length > MAX_LINE_BYTES // 2:  # its double is held next, and characters take up to four bytes
-                raise _TooLong
-            self._grow(max(length, ARRAY_CHARACTERS))
-
-    def until(self, start: re.Pattern[str]) -> Iterator[bytes]:
-        """The bytes from here to the next `start`, or to the end; at least one piece, and never much at a time."""
-        while True:
-            found = start.search(self._text, self._place)
-            end = found.start() if found else len(self._text) if self._ended else len(self._text) - LONGEST_BEGINNING
-            piece, self._place = self._text[self._place : end], max(end, self._place)
-            yield _bytes(piece)
-            if found or self._ended:
-                return
-            self._grow(ARRAY_CHARACTERS)
-
-
-def _beginning(first: str) -> re.Pattern[str]:
-    """How a line begins with a value, as its first one does; behind the bracket of the array nobody indents deeply."""
-    indent = r"[ \t,]{0,2}" if "[" in first[:-1] else re.escape(first[:-1][-LONGEST_BEGINNING // 2 :])
-    return re.compile(r"\n" + indent + re.escape(first[-1]))
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of these keys; ValueError where one stands twice: whichever value was taken, the other would vanish."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {key!r:.40} stands twice in one object")
-    return made
-
-
-JSON_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_once)
-JSON_BETWEEN = re.compile(r"[\[\], \t\n\r\0]*")
-LONGEST_BEGINNING = 256
-LONGEST_ESCAPE = 12
-"""Characters of a surrogate pair, the longest thing that the decoder complains about at its beginning."""
-
-
-def _loads(line: bytes, likely: str | None = None) -> Any:
-    """The value of a JSON line. Broken bytes and lone surrogates become marks that a filter judges, not errors."""
-    data = line.strip(BETWEEN_LINES).removeprefix(codecs.BOM_UTF8)  # files with marks, one behind the other
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return _whole(JSON_DECODER.decode(line_text(data, likely)))
-    return JSON_DECODER.decode(data.decode()) if _may_repeat_a_key(data, value) else value
-
-
-def _may_repeat_a_key(data: bytes, value: Any) -> bool:
-    """True where a key is written oftener than the value has it, which the fast decoder would not say."""
-    keys = Counter(_keys(value))
-    return any(data.count(b'"%s"' % key.encode()) > count for key, count in keys.items())
-
-
-def _keys(value: Any) -> Iterator[str]:
-    """The keys of all objects in a value."""
-    if isinstance(value, dict):
-        yield from value
-        for item in value.values():
-            yield from _keys(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _keys(item)
-
-
-def _whole(value: Any) -> Any:
-    """The value with U+FFFD for every half of a character in its texts, which could not be written again."""
-    if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
-    return value
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
 def _or_raise(damage: StreamDamaged | None) -> Iterator[bytes]:
     """Nothing, or the damage at its place in a chain of chunks."""
     if damage is not None:
         raise damage
     yield from ()
-
-
-def _seekable(path: Path) -> IO[bytes]:
-    """The file opened; unpacked into a temporary one where it is compressed, for Parquet is read from behind."""
-    if path.suffix.lower() not in COMPRESSIONS:
-        return path.open("rb")
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    try:
-        for chunk in chunks(path):
-            unpacked.write(chunk)
-    except BaseException:
-        unpacked.close()
-        raise
-    unpacked.seek(0)
-    return unpacked
-
-
-def _rows(batch: Any) -> Iterable[dict[str, Any] | None]:
-    """Rows of a batch as dictionaries; None for a row whose text is no UTF-8, which would spoil the whole batch."""
-    try:
-        return batch.to_pylist()
-    except UnicodeDecodeError:
-        return [_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
-
-
-def _row(single: Any) -> dict[str, Any] | None:
-    try:
-        return single.to_pylist()[0]
-    except UnicodeDecodeError:
-        return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -30,9 +30,9 @@ FORMATS = {
     ".json": ARRAY,
     ".parquet": TABLE,
 }
-"""Ending of the name, before .gz or .zst -> how the file is read."""
-COMPRESSIONS = (".gz", ".zst")
-ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar", ".xz", ".bz2")
+"""Ending of the name, before that of a compression -> how the file is read."""
+COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
+ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".rar")
 """Never unpacked: the names in them say where files go, and any place can be said."""
 BLANK_LINE = "blank line"
 REST_SECONDS = 2.0
@@ -132,7 +132,7 @@ def _source_file(path: Path, name: str, source: Source) -> SourceFile:
         suffixes.pop()
     kind = FORMATS.get(suffixes[-1]) if suffixes else None
     if not reason and kind is None:
-        known = f"known endings: {' '.join(FORMATS)}, each also with .gz or .zst"
+        known = f"known endings: {' '.join(FORMATS)}, each also with {' '.join(COMPRESSIONS)}"
         is_packed = bool(suffixes) and suffixes[-1] in ARCHIVES
         reason, detail = "unknown_format", f"an archive: unpack it first; {known}" if is_packed else known
     return SourceFile(

@@ -1,15 +1,17 @@
 """Bytes of a file, decompressed piece by piece, and their lines.
 
-In: a path, plain or ending in .gz or .zst. Out: chunks of bytes; lines with their ends, never more than a stated size
-in memory. Called by `readers`. A damaged or bursting file raises `StreamDamaged` after everything before the damage
-has been handed out, so that good neighbours survive. Does not decode text (`encodings` does).
+In: a path, plain or ending in .gz, .zst, .xz or .bz2. Out: chunks of bytes; lines with their ends, never more than a
+stated size in memory. Called by `readers`. A damaged or bursting file raises `StreamDamaged` after everything before
+the damage has been handed out, so that good neighbours survive. Does not decode text (`encodings` does).
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,13 @@ ZSTD_CHUNK_BYTES = 1 << 11
 """A block of 128 KiB may cost four bytes in zstd: 2 KiB of input bound what one call can return to 64 MiB."""
 FREE_BYTES = 1 << 24
 MAX_RATIO = 250
-"""Text compresses 3 to 20 times, logs perhaps 100; gzip ends at 1,032. Files below FREE_BYTES are never suspected."""
+"""Text compresses 3 to 20 times, logs perhaps 100; gzip ends at 1,032, the others at many thousands. Files below
+FREE_BYTES are never suspected."""
 MAX_LINE_BYTES = 1 << 26
 MAX_WINDOW_BYTES = 1 << 27
+"""A zstd or xz file states how much of what lies behind must be remembered; the packers' own settings stay below."""
+PIECE_BYTES = 1 << 20
+"""What one step of decompression may give."""
 
 
 class StreamDamaged(Exception):
@@ -43,6 +49,10 @@ def chunks(path: Path) -> Iterator[bytes]:
                     yield from _watched(_inflate(file), file)
                 case ".zst":
                     yield from _watched(_unzstd(file), file)
+                case ".xz":
+                    yield from _watched(_members(file, _begin_xz, "xz"), file)
+                case ".bz2":
+                    yield from _watched(_members(file, bz2.BZ2Decompressor, "bzip2"), file)
                 case _:
                     left = os.fstat(file.fileno()).st_size  # one that grows faster than it is read would never end
                     while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
@@ -57,12 +67,15 @@ def _watched(decompressed: Iterable[bytes], file: Any) -> Iterator[bytes]:
     total = 0
     for chunk in decompressed:
         total += len(chunk)
-        if total > FREE_BYTES and total > MAX_RATIO * file.tell():
-            raise StreamDamaged(
-                "decompression_bomb", f"{total:,} bytes out of {file.tell():,}, more than {MAX_RATIO} times"
-            )
+        check_swelling(total, file.tell())
         if chunk:
             yield chunk
+
+
+def check_swelling(size: int, packed: int) -> None:
+    """StreamDamaged where so many bytes come out of so few that it can be no text."""
+    if size > FREE_BYTES and size > MAX_RATIO * packed:
+        raise StreamDamaged("decompression_bomb", f"{size:,} bytes out of {packed:,}, more than {MAX_RATIO} times")
 
 
 def _inflate(file: Any) -> Iterator[bytes]:
@@ -77,7 +90,7 @@ def _inflate(file: Any) -> Iterator[bytes]:
                 member = zlib.decompressobj(wbits=31)
             started = True
             try:
-                yield member.decompress(data, 1 << 20)
+                yield member.decompress(data, PIECE_BYTES)
             except zlib.error as error:
                 raise StreamDamaged("damaged_file", f"gzip: {error}") from None
             data = member.unused_data if member.eof else member.unconsumed_tail
@@ -100,10 +113,32 @@ def _unzstd(file: Any) -> Iterator[bytes]:
             try:
                 yield frame.decompress(data)
             except zstandard.ZstdError as error:
-                raise StreamDamaged("damaged_file", f"zstd: {error}") from None
+                reason = "decompression_bomb" if "too much memory" in str(error) else "damaged_file"
+                raise StreamDamaged(reason, f"zstd: {error}") from None
             data = frame.unused_data if frame.eof else b""
     if started and not frame.eof:
         raise StreamDamaged("damaged_file", "zstd: the file is cut off")
+
+
+def _begin_xz() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES)
+
+
+def _members(file: Any, begin: Callable[[], Any], name: str) -> Iterator[bytes]:
+    """Members of an xz or bzip2 file, one after the other, never much at a time."""
+    member, started = begin(), False
+    while data := file.read(CHUNK_BYTES):
+        started = True
+        while data.strip(b"\0") if member.eof else data or not member.needs_input:
+            member = begin() if member.eof else member  # zeros behind one are padding, as with gzip
+            try:
+                yield member.decompress(data, PIECE_BYTES)
+            except (lzma.LZMAError, OSError) as error:  # bzip2 calls its own errors so
+                reason = "decompression_bomb" if "Memory usage limit" in str(error) else "damaged_file"
+                raise StreamDamaged(reason, f"{name}: {error}") from None
+            data = member.unused_data if member.eof else b""
+    if started and not member.eof:
+        raise StreamDamaged("damaged_file", f"{name}: the file is cut off")
 
 
 def lines(stream: Iterable[bytes], longest: int = MAX_LINE_BYTES) -> Iterator[tuple[bytes, int]]:
