@@ -10,17 +10,21 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests import audit
 
 AUDITED = str(Path(__file__).parent / "audited")
 REQUIRE_BROWSER = "DANLU_REQUIRE_BROWSER"
 """Where this is set, a skipped browser test is a failed one."""
+MUTANTS = "DANLU_MUTANTS"
+"""Set by `tests.proofs.mutants` for the proofs that it runs."""
 # Two test processes with two threads each would wait for one another in every product; so would started Pythons.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("repeatable", derandomize=True)  # `--hypothesis-profile default` looks for new cases
-settings.load_profile("repeatable")
+# What a mutant breaks need not be made small: that took up to five minutes a proof.
+settings.register_profile("mutants", derandomize=True, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+settings.load_profile("mutants" if MUTANTS in os.environ else "repeatable")
 
 
 def pytest_configure(config):

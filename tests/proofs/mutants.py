@@ -10,6 +10,8 @@ Killed means that the proof itself failed, in its own call: a run that hung, a m
 fixture that failed say nothing of the property. The fixtures that carry a whole campaign are no exception: they report
 what went wrong, and the proofs judge it.
 
+A proof that draws its cases is not asked for a small one when it fails: `tests/conftest.py` has a profile for that.
+
 Usage: python -m tests.proofs.mutants [ID ...] [--alone] [--slow] [--jobs N]
 """
 
@@ -141,7 +143,7 @@ def run_tests(names: list[str], source: Path, slow: bool) -> dict[str, str]:
             f"--junitxml={report}",
             *names,
         ]
-        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "DANLU_MUTANTS": "1"}
         try:
             done = subprocess.run(
                 command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
@@ -211,6 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slow", action="store_true", help="run the tests marked slow too")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="mutants at one time")
     options = parser.parse_args(arguments)
+    started_at = time.monotonic()
     chosen = [entry for entry in tables() if not options.ids or entry.id in options.ids]
     problems = [problem for entry in chosen if (problem := check(entry)) is not None]
     if problems or not chosen:
@@ -234,7 +237,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
     killed = sum(verdict.word in ("killed", "too broad") for verdict in verdicts)
     precise = sum(verdict.word == "killed" for verdict in verdicts)
-    print(f"score: {killed} of {len(verdicts)} mutants killed, {precise} of them by their own proof alone")
+    alone = "by their own proof; the others were not asked" if options.alone else "by their own proof alone"
+    print(f"score: {killed} of {len(verdicts)} mutants killed, {precise} of them {alone}")
+    print(f"{time.monotonic() - started_at:.0f} s, {options.jobs} at one time")
     return 0 if precise == len(verdicts) else 1
 
 
