@@ -35,6 +35,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -82,6 +83,7 @@ def pieces(path: Path, turn: int, most: int) -> Iterator[str]:
             yield "\n".join(held)
 
 
+@cache
 def exchanged(turn: int) -> dict[int, int]:
     """Every small letter and Chinese character -> the one that stands `turn` (times a prime) behind it."""
     letters = {97 + place: 97 + (place + turn) % 26 for place in range(26)}
