@@ -11,11 +11,11 @@ import yaml
 
 from danlu import running
 from danlu.base import artifact
-from danlu.base.errors import ArtifactError, ConfigError
+from danlu.base.errors import ArtifactError, ConfigError, DataError
 from danlu.commands import list as list_command
 from danlu.commands import show
 from danlu.recipe import Recipe, differences, single_step
-from danlu.stages import STAGES, prepare
+from danlu.stages import STAGES, finetune, prepare
 
 FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
 In the morning both of them walk down to the river, where the water is cold and the stones are round.
@@ -61,6 +61,36 @@ def test_from_needs_what_comes_before_and_until_stops(tmp_path):
     assert list(running.run(page, runs=runs, from_section="tokenizer")) == ["prepare", "tokenizer"]
     with pytest.raises(ConfigError, match="did you mean 'tokenizer'"):
         running.run(page, runs=runs, until="tokeniser")
+
+
+@pytest.mark.parametrize(
+    ("conversations", "found", "remedy"),
+    [
+        ({}, "there is not one conversation to fine-tune on", "give conversations among prepare.sources"),
+        ({"train": 3}, "no conversation is held out", "raise prepare.validation_share"),
+        ({"train": 3, "validation": 1}, None, ""),
+    ],
+)
+def test_a_finetune_without_conversations_is_refused_before_anything_is_trained(tmp_path, conversations, found, remedy):
+    """Right after the corpus is made; and not where the run ends before the section, or leaves it out."""
+    page, runs = small(tmp_path), tmp_path / "runs"
+    page.write_text(page.read_text() + "shard: {}\npretrain: {}\nfinetune: {}\n")
+    for side, count in conversations.items():
+        turns = [
+            [{"role": "user", "content": f"{side} {i}?"}, {"role": "assistant", "content": "yes"}] for i in range(count)
+        ]
+        lines = "".join(json.dumps({"messages": one}) + "\n" for one in turns)
+        (tmp_path / "text" / f"{side}.jsonl").write_text(lines)
+    for until in ("finetune", "shard") if found is not None else ("shard",):
+        if until == "shard":
+            assert list(running.run(page, runs=runs, until="shard")) == ["prepare", "tokenizer", "shard"]
+            continue
+        with pytest.raises(DataError, match=found) as refusal:
+            running.run(page, runs=runs, until=until)
+        assert remedy in str(refusal.value)
+        assert not (runs / "small" / "tokenizer").exists()
+    corpus = artifact.open_artifact(runs / "small" / "prepare")
+    assert (finetune.objection(corpus) is None) == (found is None)
 
 
 def test_damage_is_found_before_a_section_is_built_on_it(tmp_path):

@@ -70,9 +70,20 @@ def run(
             asked, anyway = again and index >= first, from_section is not None
             inputs = {need: made[parent] for need, parent in step.parents.items()}
             made[step.name] = _carry_out(step, inputs, tell, again=asked, even_good=anyway)
+            _object(made, step, steps[index + 1 : last + 1])
             if after is not None:
                 after(step, made[step.name])
     return made
+
+
+def _object(made: Mapping[str, Artifact], step: Step, later: Sequence[Step]) -> None:
+    """Raise what a later section would end with on the corpus that was just made, if anything: hours earlier."""
+    for one in later:
+        module = one.section.stage.module()
+        if hasattr(module, "objection") and one.before["shards"].parents["corpus"] == step.name:
+            objection = module.objection(made[step.name])
+            if objection is not None:
+                raise objection
 
 
 def run_step(step: Step, inputs: Mapping[str, Artifact], *, again: bool = False, world: World = ALONE) -> Artifact:

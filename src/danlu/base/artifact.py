@@ -285,7 +285,10 @@ def open_artifact(folder: Path | str, kind: str | Iterable[str] | None = None, *
     kinds = (kind,) if isinstance(kind, str) else tuple(kind) if kind is not None else None
     if kinds is not None and manifest["kind"] not in kinds:
         raise ArtifactError(
-            f"a {' or '.join(kinds)} artefact is needed here", where=folder, found=f"kind {manifest['kind']!r}"
+            f"a {' or '.join(kinds)} artefact is needed here",
+            where=folder,
+            found=f"kind {manifest['kind']!r}",
+            remedy="give another folder; danlu list shows the kind of each",
         )
     damage = check_files(folder, manifest, hashes=verify)
     if damage:

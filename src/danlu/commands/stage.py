@@ -11,7 +11,8 @@ from pathlib import Path
 
 from danlu import running
 from danlu.base import artifact, console
-from danlu.base.errors import ConfigError, nearest
+from danlu.base.artifact import Artifact
+from danlu.base.errors import ArtifactError, ConfigError, nearest
 from danlu.base.world import World
 from danlu.recipe import Recipe, single_step
 from danlu.running import ALONE
@@ -53,6 +54,18 @@ def _from_recipe(stage: Stage, page: Path, values: Sequence[str], runs: Path, ag
         running.run(read, runs=runs, from_section=name, until=name, again=again, world=world)
 
 
+def _open(need: str, folder: Path, stage: Stage) -> Artifact:
+    """An input as an artefact; of a model folder that danlu did not make the error says what can be done with it."""
+    if need == "model" and (folder / "config.json").is_file() and not artifact.is_finished(folder):
+        raise ArtifactError(
+            f"{stage.name} takes models that danlu has sealed",
+            where=folder,
+            found=f"a model folder without {artifact.MANIFEST}",
+            remedy="begin a pre-training with it: pretrain.start=FOLDER; danlu chat, serve and prove take it as it is",
+        )
+    return artifact.open_artifact(folder, stage.takes[need])
+
+
 def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path, again: bool, world: World) -> None:
     """A recipe of one section, whose inputs are folders."""
     opened = {}
@@ -64,7 +77,7 @@ def _alone(stage: Stage, values: Sequence[str], inputs: Sequence[str], out: Path
                 found=word,
                 remedy=f"inputs: {', '.join(stage.takes) if stage.takes else 'none'}",
             )
-        opened[need] = artifact.open_artifact(folder, stage.takes[need])
+        opened[need] = _open(need, Path(folder), stage)
     missing = [need for need in stage.takes if need not in opened]
     if missing:
         raise ConfigError(

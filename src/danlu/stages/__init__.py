@@ -28,7 +28,8 @@ class Stage:
 
         That is, where it applies: `source_fingerprint(config)` of raw files, or None where there are none,
         `architecture(config, …)` of the model that begins here, `refusal(model)`: why the stage could do nothing with
-        one of that architecture; and of those that train, `TRAINING_ROWS`, `horizon(config, model)` and
+        one of that architecture, `objection(corpus)`: the error that it would end with on that corpus, said as soon as
+        the corpus is made and not hours later; and of those that train, `TRAINING_ROWS`, `horizon(config, model)` and
         `pace(config, model, row_length, tokens)`.
         """
         return importlib.import_module(f"danlu.stages.{self.name}")
@@ -38,6 +39,7 @@ _CORPUS = {"corpus": ("corpus",)}
 _TOKENIZER = {"tokenizer": ("tokenizer",)}
 _SHARDS = {"shards": ("shards",)}
 _MODEL = {"model": ("model",)}
+_ANY_MODEL = {"model": ("model", "export")}
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -47,7 +49,7 @@ STAGES: dict[str, Stage] = {
         Stage("shard", "shards", "turn text into packed rows of ids on disk", {**_CORPUS, **_TOKENIZER}),
         Stage("pretrain", "model", "train a Transformer on rows of text", {**_SHARDS, **_TOKENIZER}, every_rank=True),
         Stage("finetune", "model", "teach a model to answer", {**_MODEL, **_SHARDS, **_TOKENIZER}, every_rank=True),
-        Stage("evaluate", "evaluation", "measure loss, bits per byte and answers", {**_MODEL, **_CORPUS}),
+        Stage("evaluate", "evaluation", "measure loss, bits per byte and answers", {**_ANY_MODEL, **_CORPUS}),
         Stage("export", "export", "write the complete Hugging Face folder and check its logits", {**_MODEL, **_CORPUS}),
         Stage("serve", "service", "answer requests over the OpenAI protocol", {"model": ("export", "model")}),
     )

@@ -16,6 +16,7 @@ from pydantic import Field
 from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import Settings
+from danlu.base.errors import DataError
 from danlu.train.dial import Pace
 from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 TRAINING_ROWS, VALIDATION_ROWS = "chat-train", "chat-validation"
 DEFAULT_EPOCHS = 2.0
+A_CONVERSATION = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 MOST_SHOWN = 120
 """Characters of an answer in the table of before and after."""
 
@@ -83,6 +85,27 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
+
+
+def objection(corpus: Artifact) -> DataError | None:
+    """Why nothing can be learnt from the conversations of this corpus, or None; asked before anything is trained."""
+    counts = corpus.metrics.get("conversations", {})
+    if counts.get("train", 0) == 0:
+        return DataError(
+            "there is not one conversation to fine-tune on",
+            where=corpus.folder,
+            found=f"{corpus.metrics.get('written', 0):,} records, and no conversation for training among them",
+            remedy=f"give conversations among prepare.sources, such as JSON Lines of {A_CONVERSATION}; or take the "
+            "section out: finetune=false; or stop before it: --until pretrain",
+        )
+    if counts.get("validation", 0) == 0:
+        return DataError(
+            "no conversation is held out to steer the fine-tuning by",
+            where=corpus.folder,
+            found=f"{counts['train']:,} conversations for training, none for validation",
+            remedy="raise prepare.validation_share or give more conversations; or take the section out: finetune=false",
+        )
+    return None
 
 
 def _model(loaded: Loaded, tokenizer: Tokenizer, config: Config) -> Transformer:

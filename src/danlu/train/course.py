@@ -43,6 +43,8 @@ from danlu.train.settings import CheckpointSettings, OptimizerSettings, Parallel
 from danlu.train.speed import rehearse
 from danlu.train.validation import Validation
 
+MORE = "prepare more text; to fine-tune there must be conversations, and they must fit into shard.row_length"
+MORE_HELD_OUT = "raise prepare.validation_share, or prepare more text or conversations"
 DIARY = ("README.md", METRICS, PLAN, SAMPLES)
 """Files about the making of a model, for people: no later stage reads them."""
 
@@ -97,13 +99,9 @@ def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
     began_at = time.perf_counter()
     config, lessons = course.config, course.lessons
-    for name, rows in (("train", lessons.rows), ("validation", lessons.validation)):
+    for name, rows, remedy in (("train", lessons.rows, MORE), ("validation", lessons.validation, MORE_HELD_OUT)):
         if rows.num_rows == 0 or rows.num_targets == 0:
-            raise DataError(
-                f"the {name} rows hold nothing to learn",
-                where=rows.folder,
-                remedy="prepare more text or conversations, or raise prepare.validation_share",
-            )
+            raise DataError(f"the {name} rows hold nothing to learn", where=rows.folder, remedy=remedy)
     model_config, row_length = course.model.config, lessons.rows.row_length
 
     def micro_batch(batch_rows: int) -> tuple[int, str]:
