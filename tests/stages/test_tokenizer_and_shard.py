@@ -219,3 +219,18 @@ def test_nothing_to_train_on_is_said(inputs, tmp_path):
     corpus = write_corpus(tmp_path / "corpus", {"validation": random_documents(2)})
     with pytest.raises(DataError, match="nothing to train on"):
         made(shard, tmp_path / "out", {**inputs, "corpus": corpus})
+
+
+@pytest.mark.parametrize("encoder", ["tiktoken", "gigatoken", "auto"])
+def test_rows_are_the_same_bytes_whichever_library_encodes(inputs, tmp_path, encoder):
+    if encoder != "auto":
+        pytest.importorskip(encoder, reason=f"{encoder} is in danlu[fast]")
+    reference = made(shard, tmp_path / "reference", inputs, row_length=256, encoder="tokenizers")
+    other = made(shard, tmp_path / "other", inputs, row_length=256, encoder=encoder)
+    assert reference.metrics["encoder"]["name"] == "tokenizers"
+    assert encoder in ("auto", other.metrics["encoder"]["name"])
+    assert other.fingerprint == reference.fingerprint
+    files = set(reference.manifest["files"]) - {"report.json"}
+    assert len(files) > 20
+    for name in files:
+        assert other.path(name).read_bytes() == reference.path(name).read_bytes(), name

@@ -18,7 +18,7 @@ from danlu.base.records import Conversation, Document
 from danlu.shards.files import Encoded
 from danlu.shards.order import scramble
 from danlu.tokenizer.chat import ChatTemplate, Rendered
-from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.tokenizer.tokenizer import Run, Tokenizer, run_of
 
 BATCH_RECORDS = 1024
 BATCH_CHARACTERS = 4_000_000
@@ -45,10 +45,25 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally:
     before = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
     after = [tokenizer.eos_id] if tokenizer.eos_id is not None else []
     for batch in _batches(documents, lambda document: len(document.text)):
-        encoded = [[*before, *ids, *after] for ids in tokenizer.encode_batch([document.text for document in batch])]
+        ids, lengths = _between(before, tokenizer.encode_run([document.text for document in batch]), after)
         tally.documents += len(batch)
         tally.bytes += sum(len(document.text.encode()) for document in batch)
-        yield _joined([document.id for document in batch], encoded, None, tally)
+        tally.tokens += len(ids)
+        yield Encoded([document.id for document in batch], lengths, ids)
+
+
+def _between(before: Sequence[int], run: Run, after: Sequence[int]) -> Run:
+    """Every text of a run with the same ids before and after it."""
+    lengths = run.lengths + len(before) + len(after)
+    ends = np.cumsum(lengths)
+    ids = np.empty(int(lengths.sum()), dtype=run.ids.dtype)
+    is_text = np.ones(len(ids), dtype=bool)
+    for places, added in ((ends - lengths, before), (ends - len(after), after)):
+        for offset, id in enumerate(added):
+            ids[places + offset] = id
+            is_text[places + offset] = False
+    ids[is_text] = run.ids
+    return Run(ids, lengths)
 
 
 def chosen(records: Iterable[R], share: float, tally: Tally) -> Iterator[R]:
@@ -100,14 +115,13 @@ def _reason(rendered: Rendered, *, learn_all: bool, longest: int | None) -> str:
     return ""
 
 
-def _joined(names: list[str], ids: Sequence[list[int]], masks: Sequence[list[bool]] | None, tally: Tally) -> Encoded:
-    lengths = np.array([len(one) for one in ids], dtype=np.int64)
-    tally.tokens += int(lengths.sum())
-    flat = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
+def _joined(names: list[str], rows: Sequence[list[int]], masks: Sequence[list[bool]] | None, tally: Tally) -> Encoded:
+    ids, lengths = run_of(rows)
+    tally.tokens += len(ids)
     mask = None
     if masks is not None:
-        mask = np.fromiter(chain.from_iterable(masks), dtype=bool, count=len(flat))
-    return Encoded(names, lengths, flat, mask)
+        mask = np.fromiter(chain.from_iterable(masks), dtype=bool, count=len(ids))
+    return Encoded(names, lengths, ids, mask)
 
 
 def _batches(records: Iterable[R], characters: Callable[[R], int]) -> Iterator[list[R]]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
@@ -50,6 +52,13 @@ PRE_TOKENIZER_NAME = "qwen2"
 ESCAPED_BYTE = re.compile("([\udc80-\udcff]+)")
 
 
+class Run(NamedTuple):
+    """The ids of many texts, one after another."""
+
+    ids: np.ndarray  # (sum of lengths,) of any integer type
+    lengths: np.ndarray  # (texts,) int64
+
+
 class Tokenizer:
     """Ids are 0 … size-1. `special` maps the control tokens' texts to ids; see the contract for the rest."""
 
@@ -61,6 +70,8 @@ class Tokenizer:
         if getattr(backend.model, "dropout", None) is not None:
             backend.model.dropout = None
         self._rendered_backend: Backend | None = None
+        self.bulk: Callable[[Sequence[str]], Run] | None = None
+        """Encodes many texts in the backend's place, with the same ids: `fast.choose` sets it."""
         self.settings = dict(settings)
         added = backend.get_added_tokens_decoder()
         self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
@@ -129,6 +140,23 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts, on all cores."""
+        if self.bulk is None:
+            return self.reference_batch(texts)
+        ids, lengths = self.encode_run(texts)
+        listed, ends = ids.tolist(), np.cumsum(lengths).tolist()
+        return [listed[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def encode_run(self, texts: Sequence[str]) -> Run:
+        """`encode_batch` as arrays: no object for each token."""
+        if self.bulk is None:
+            return run_of(self.reference_batch(texts))
+        try:
+            return self.bulk(texts)
+        except (TypeError, UnicodeEncodeError):
+            return run_of(self.reference_batch(texts))  # names the text that is at fault
+
+    def reference_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode_batch` by the backend, whatever `bulk` is."""
         try:
             return [item.ids for item in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         except TypeError:
@@ -220,6 +248,12 @@ class DecodeStream:
     def finish(self) -> str:
         """What is left: U+FFFD where the text ends inside a character, else nothing."""
         return self._decoder.decode(b"", final=True)
+
+
+def run_of(rows: Sequence[Sequence[int]]) -> Run:
+    """Lists of ids as one run."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    return Run(np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum())), lengths)
 
 
 def new_settings(pad: str = PAD, context_length: int = 1_000_000) -> dict[str, Any]:
