@@ -1,8 +1,8 @@
 """Numbers, addresses, names and keys that lead to a person or open a door: found, and hidden.
 
 In: a string. Out: the places of what was found, and the string with a mark or a pseudonym in each. Called by `clean`.
-FORMS is the table: numbers are recognised by form and check digit, names only where a title or a label announces one
-(as 先生 and Mr do), postal addresses not at all. Offsets are those of the text as given: every hidden place maps back.
+FORMS is the table: numbers are recognised by form and check digit, names and postal addresses by what stands beside
+them (`persons`). Offsets are those of the text as given: every hidden place maps back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
+from danlu.corpus import persons
 from danlu.corpus.checks import is_card, is_credit_code, is_identity_number, is_phone, is_public_address, looks_random
 
 Action = Literal["mask", "pseudonym", "drop", "keep"]
@@ -28,24 +29,11 @@ KindName = Literal[
     "ip_address",
     "api_key",
     "private_key",
+    "address",
     "name",
 ]
 USUAL: tuple[KindName, ...] = ("identity_number", "phone", "email")
 """What is hidden unless the recipe says otherwise: hardly a text loses anything by it."""
-
-SURNAMES = (
-    "王李张張刘劉陈陳杨楊黄黃赵趙吴吳周徐孙孫马馬朱胡郭何高林罗羅郑鄭梁谢謝宋唐许許韩韓冯馮邓鄧曹彭曾肖田董袁潘于蒋蔣蔡余杜叶葉程苏蘇"
-    "魏吕呂丁任沈姚卢盧姜崔钟鐘谭譚陆陸汪范石廖贾賈夏韦韋付方白邹鄒孟熊秦邱江尹薛闫段雷侯龙龍史陶黎贺賀顾顧毛郝龚龔邵万萬钱錢严嚴"
-    "覃武戴莫孔向汤湯"
-)
-SURNAME = rf"(?:欧阳|歐陽|司马|司馬|上官|诸葛|諸葛|夏侯|东方|東方|皇甫|尉迟|公孙|慕容|令狐|[{SURNAMES}])"
-GIVEN = r"[\u4e00-\u9fff]{1,2}"
-ANNOUNCED = (
-    r"(?:姓名|联系人|聯絡人|收件人|寄件人|申请人|申請人|患者|户名|经办人|法定代表人|负责人|持卡人)(?:为|是)?[:： ]\s?"
-)
-TITLE = r"(?:先生|女士|小姐|老师|老師|医生|醫生|同学|同學|经理|經理|律师|律師|太太)"
-PERSON = r"[A-Z][a-z]{1,20}(?:[ -][A-Z](?:\.|[a-z]{1,20})){0,2}"
-PERSON_IN_FULL = r"[A-Z][a-z]{1,20}(?: [A-Z]\.)?[ -][A-Z][a-z]{1,20}"
 
 MARKS: dict[KindName, str] = {
     "identity_number": "ID",
@@ -57,6 +45,7 @@ MARKS: dict[KindName, str] = {
     "ip_address": "IP",
     "api_key": "KEY",
     "private_key": "PRIVATE_KEY",
+    "address": "ADDRESS",
     "name": "NAME",
 }
 """What stands in brackets in place of each; no mark holds a quote or a backslash, so JSON stays JSON."""
@@ -192,32 +181,14 @@ FORMS: tuple[Form, ...] = (
         is_public_address,
         glance=re.compile(r":[0-9a-fA-F]{0,4}:").search,
     ),
-    Form(
-        "name",
-        re.compile(rf"{ANNOUNCED}(?P<it>{SURNAME}{GIVEN})(?![\u4e00-\u9fff])"),
-        pieces=(
-            "姓名",
-            "联系人",
-            "聯絡人",
-            "收件人",
-            "寄件人",
-            "申请人",
-            "申請人",
-            "患者",
-            "户名",
-            "经办人",
-            "代表人",
-            "负责人",
-            "持卡人",
-        ),
-    ),
-    Form("name", re.compile(rf"(?P<it>{SURNAME}[\u4e00-\u9fff]{{0,2}}?){TITLE}"), pieces=tuple(TITLE[3:-1].split("|"))),
-    Form(
-        "name",
-        re.compile(rf"(?:Mr|Mrs|Ms|Dr|Prof)\.? (?P<it>{PERSON})(?![A-Za-z0-9])"),
-        pieces=("Mr", "Ms", "Dr", "Prof"),
-    ),
-    Form("name", re.compile(rf"Name: ?(?P<it>{PERSON_IN_FULL})(?![A-Za-z0-9])"), pieces=("Name:",)),
+    Form("address", persons.CHINESE_ADDRESS, pieces=persons.HOUSE_PIECES),
+    Form("address", persons.LABELLED_ADDRESS, pieces=persons.HOUSE_PIECES),
+    Form("address", persons.ENGLISH_ADDRESS, pieces=persons.STREET_PIECES),
+    Form("address", persons.LABELLED_ENGLISH_ADDRESS, pieces=persons.STREET_PIECES),
+    Form("name", persons.LABELLED, pieces=persons.LABELS),
+    Form("name", persons.TITLED, pieces=tuple(persons.TITLES)),
+    Form("name", persons.MISTER, pieces=persons.ENGLISH_TITLES),
+    Form("name", persons.NAMED, pieces=persons.ENGLISH_LABELS),
 )
 """In the order of use: what an earlier form took is not looked at again, for an identity number contains a phone."""
 FULL_WIDTH = re.compile(r"[０-９＠＋－．：]")

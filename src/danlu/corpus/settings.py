@@ -157,7 +157,7 @@ class PrivateData(Settings):
     kinds: tuple[KindName | Literal["all"], ...] = Field(
         default=USUAL,
         description="what is looked for: mainland identity numbers, social credit codes, bank cards, mainland mobile "
-        "phones, other phones, addresses, keys, names beside a title; or all",
+        "phones, other phones, e-mail and IP addresses, keys, postal addresses, names beside titles or labels; or all",
     )
     key_file: str = Field(
         default="", description="file of 16 bytes or more, the secret of the pseudonyms; it is never written"
