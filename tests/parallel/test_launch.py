@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
+
+from danlu.base.world import World
+from danlu.parallel import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +47,13 @@ def test_no_rank_takes_what_the_first_is_about_to_remove(ranks):
     first, second = (rank["recipe"] for rank in ranks)
     assert second == first
     assert first["old"] == {name: ["prepare"] for name in ("tokenizer", "shard", "pretrain", "finetune")}
+
+
+def test_a_rank_that_has_heard_all_may_leave_after_the_first_has_gone(monkeypatch):
+    class Gone:
+        def set(self, key, value):
+            raise dist.DistNetworkError("connection reset")
+
+    monkeypatch.setattr(launch, "corner", lambda world: Gone())
+    with launch.hearing(World(rank=1, size=2)):
+        pass

@@ -63,14 +63,16 @@ VICTIMS = ((0,), (1,), (0, 1))
 PATIENCE_SECONDS = 300.0
 """For two ranks to come through, and for one whose peer has died to end; a launcher ends it sooner."""
 RENDEZVOUS_SECONDS = 1.0
-"""The same while the ranks have not met: one that is late is waited for, so the launcher must end the other."""
+"""The same while the ranks have not met: one that is late is waited for, so the launcher must end the other. And how
+long the first rank of a launch with victims waits at its end for the other to have heard all, which may be dead; where
+nobody is killed it must wait on, or a busy machine makes the other late, and it finds nobody."""
 
 
 class Launch:
     """Two ranks of one command, and where they are in it."""
 
-    def __init__(self, runs: Path, marks: Marks):
-        self.runs, self.marks, self.port = runs, marks, free_port()
+    def __init__(self, runs: Path, marks: Marks, leave_seconds: float):
+        self.runs, self.marks, self.leave_seconds, self.port = runs, marks, leave_seconds, free_port()
         self.pids: dict[int, int] = {}
         self.codes: dict[int, int] = {}
         marks.put(-1, "starting")
@@ -89,7 +91,7 @@ class Launch:
     def be(self, rank: int) -> None:
         """What one rank does: the recipe, as the command would."""
         become(rank, RANKS, self.port)
-        launch.LEAVE_SECONDS = RENDEZVOUS_SECONDS  # at the end the first waits for the other, which may be dead
+        launch.LEAVE_SECONDS = self.leave_seconds
         if rank == 0:
             _tell(self.marks)
         running.run(Recipe.from_dict(PAGE), runs=self.runs, world=World(rank=rank, size=RANKS))
@@ -178,7 +180,7 @@ class Campaign:
 
     def finish(self, name: str) -> dict[str, Any]:
         """Launch undisturbed; what the training ended with."""
-        ranks = Launch(self.runs(name), self.marks)
+        ranks = Launch(self.runs(name), self.marks, PATIENCE_SECONDS)
         for rank in range(RANKS):
             ranks.start(rank)
         ranks.wait(PATIENCE_SECONDS)
@@ -192,7 +194,7 @@ class Campaign:
         reference = self.finish("reference")
         self.seconds_a_step = (time.monotonic() - started_at) / STEPS
         if tracing.available():
-            ranks = Launch(self.runs("counted"), self.marks)
+            ranks = Launch(self.runs("counted"), self.marks, PATIENCE_SECONDS)
             ranks.start(1)
             self.calls = tracing.count_calls(lambda: ranks.be(0), tracing.CHANGES)
             ranks.wait(PATIENCE_SECONDS)
@@ -211,7 +213,7 @@ class Campaign:
 
     def at_time(self, name: str) -> bool:
         """Kill one rank or both at a random time after a random step has begun; False where they had ended."""
-        ranks = Launch(self.runs(name), self.marks)
+        ranks = Launch(self.runs(name), self.marks, RENDEZVOUS_SECONDS)
         for rank in range(RANKS):
             ranks.start(rank)
         step, victims = self.random.randrange(-1, STEPS), self.random.choice(VICTIMS)
@@ -224,7 +226,7 @@ class Campaign:
 
     def at_operation(self, name: str) -> bool:
         """Kill the first rank on entry to an operation that changes a file; False where it had ended."""
-        ranks = Launch(self.runs(name), self.marks)
+        ranks = Launch(self.runs(name), self.marks, RENDEZVOUS_SECONDS)
         ranks.start(1)
         call = tracing.kill_at(lambda: ranks.be(0), self.random.randint(1, self.calls), tracing.CHANGES)
         return self._note(ranks, () if call is None else (0,), f"before {call}")

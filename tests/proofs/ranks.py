@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ from danlu.train.validation import Validation
 from tests.train import material
 
 PATIENCE_SECONDS = 60
+PORTS = (12_000, 32_000)
 Scenario = Callable[[Path, World], Any]
 
 
@@ -143,10 +145,15 @@ SCENARIOS: list[tuple[str, int, Scenario]] = [
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine on which nobody listens, below those that the system gives to whoever asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def become(rank: int, size: int, port: int) -> None:

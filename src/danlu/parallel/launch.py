@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import torch.distributed as dist
@@ -76,4 +76,5 @@ def hearing(world: World) -> Iterator[Callable[[], str]]:
         return word
 
     yield hear
-    store.set(f"left-{world.rank}", "")
+    with suppress(dist.DistError):  # the first rank has gone, and nobody waits any more
+        store.set(f"left-{world.rank}", "")
