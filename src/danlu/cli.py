@@ -100,7 +100,10 @@ def new(name: Annotated[str, typer.Argument(help="name of the new folder")]) -> 
 
 @app.command()
 def show(recipe: RecipeArgument, values: Values = None, runs: Runs = Path("runs")) -> None:
-    """Explain a recipe: resolved values, what is done, parameters, tokens, FLOPs, memory, disk, minutes."""
+    """Explain a recipe before it runs.
+
+    Resolved values, what is done, parameters, tokens, updates, FLOPs, memory, disk, minutes.
+    """
     from danlu.commands.show import run
 
     run(recipe, values if values is not None else [], runs)
@@ -115,7 +118,7 @@ def run(
     until: Annotated[str | None, typer.Option(help="stop after this section")] = None,
     again: Annotated[bool, typer.Option(help="make stale sections anew; with --from, all from there on")] = False,
 ) -> None:
-    """Run a recipe; finished sections are kept, an interrupted one continues."""
+    """Run a recipe. Finished sections are kept, an interrupted one continues."""
     from danlu.commands.run import run as run_recipe
 
     run_recipe(
@@ -157,7 +160,8 @@ def _add_stage(stage: Stage) -> None:
             world=_world(),
         )
 
-    command.__doc__ = f"{stage.summary[0].upper()}{stage.summary[1:]}."
+    first, _, more = stage.summary.partition("; ")  # the list of commands shows the first sentence
+    command.__doc__ = " ".join(f"{part[0].upper()}{part[1:]}." for part in (first, more) if part)
     app.command(stage.name)(command)
 
 
@@ -168,7 +172,7 @@ for _stage in STAGES.values():
 
 @app.command(name="list")
 def list_(runs: Annotated[Path, typer.Argument(help="folder that holds the runs")] = Path("runs")) -> None:
-    """List the artefacts below a folder: kind, state, age, size, main figure."""
+    """List the artefacts below a folder. Kind, state, age, size, main figure of each."""
     from danlu.commands.list import run
 
     run(runs)
@@ -176,7 +180,7 @@ def list_(runs: Annotated[Path, typer.Argument(help="folder that holds the runs"
 
 @app.command()
 def inspect(artifact: Folder, json: Annotated[bool, typer.Option("--json", help="print the manifest")] = False) -> None:
-    """Say what an artefact is, from what it was made, how good it is, and whether it is intact."""
+    """Say what an artefact is and whether it is intact. Also from what it was made, and how good it is."""
     from danlu.commands.inspect import run
 
     run(artifact, as_json=json or console.is_json())
@@ -190,7 +194,7 @@ def look(
     start: Annotated[int, typer.Option(min=0, help="first one to show")] = 0,
     reason: Annotated[str, typer.Option(help="only rejections for this reason")] = "",
 ) -> None:
-    """Look inside: documents, rejections with reasons, or training rows with tokens and loss mask in colour."""
+    """Look inside an artefact. Documents, rejections with reasons, or training rows with tokens and loss mask."""
     from danlu.commands.look import run
 
     run(artifact, what=what, count=count, start=start, reason=reason)
@@ -204,7 +208,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, max=32768)] = 256,
     seed: Annotated[int | None, typer.Option(help="with a temperature: draws the same answers each time")] = None,
 ) -> None:
-    """Talk to a model in the terminal or from a pipe: each line is a message; a \\ at its end joins the next line."""
+    """Talk to a model in the terminal or from a pipe. Each line is a message; a \\ at its end joins the next line."""
     from danlu.commands.chat import run
 
     run(artifact, system=system, temperature=temperature, max_tokens=max_tokens, seed=seed)
@@ -224,7 +228,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a model over the OpenAI protocol, with a chat page; Ctrl-C stops it."""
+    """Serve a model over the OpenAI protocol, with a chat page. Ctrl-C stops it."""
     from danlu.commands.serve import run
 
     run(artifact, host=host, port=port, key_file=key_file, slots=slots, length=length)
@@ -232,7 +236,7 @@ def serve(
 
 @app.command()
 def doctor(seconds: Annotated[float, typer.Option(min=0, max=60, help="seconds of measured steps")] = 3.0) -> None:
-    """Describe this machine and what it can train in five minutes, an hour, a night."""
+    """Describe this machine and what it can train. In five minutes, an hour, a night."""
     from danlu.commands.doctor import run
 
     run(seconds)
@@ -242,7 +246,7 @@ def doctor(seconds: Annotated[float, typer.Option(min=0, max=60, help="seconds o
 def prove(
     model: Annotated[Path | None, typer.Argument(help="a model folder, ours or a Hugging Face one")] = None,
 ) -> None:
-    """Run the proofs that make sense here: on this machine, and on a model folder where one is given."""
+    """Run the proofs that make sense here. On this machine, and on a model folder where one is given."""
     from danlu.commands.prove import run
 
     raise typer.Exit(run(model))
@@ -259,7 +263,7 @@ def demo(
         list[str] | None, typer.Option(help="a sentence to show as tokens; may be given several times")
     ] = None,
 ) -> None:
-    """Run the quickstart before your eyes, and pull the plug at half-way."""
+    """Run the quickstart before your eyes. Pull the plug at half-way, and go on from there."""
     from danlu.commands.demo import run
 
     run(

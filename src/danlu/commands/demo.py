@@ -8,7 +8,6 @@ ordinary `running.run`; only pre-training is a child process, because it is goin
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from danlu import running
 from danlu.base import artifact, console
 from danlu.base.errors import UserError
 from danlu.commands import doctor, report, show
+from danlu.commands.invocation import called
 from danlu.recipe import Recipe, Step
 
 SENTENCES = ("星期一安娜在东门买了12个苹果。", "On Monday Anna visited Eastgate and bought 12 apples.")
@@ -191,8 +191,8 @@ def _say_end(made: dict[str, artifact.Artifact], folder: Path, seconds: float) -
     model = next(made[name].folder for name in reversed(made) if made[name].kind in ("export", "model"))
     console.say(f"  report: {folder / 'report.html'}")
     console.say("  next:")
-    for command in (f"danlu chat {model}", f"danlu serve {model}", f"danlu look {folder}/evaluate"):
-        console.say(f"    {os.path.join('.venv', 'bin', command)}")
+    for command in (f"chat {model}", f"serve {model}", f"look {folder}/evaluate"):
+        console.say(f"    {called()} {command}")
     question = made["serve"].config.get("prompt") if "serve" in made else None
     if question:
         console.say("  ask it, for example (\\ joins the lines of one message):")

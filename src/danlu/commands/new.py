@@ -10,6 +10,7 @@ from pathlib import Path
 
 from danlu.base import console
 from danlu.base.errors import ConfigError
+from danlu.commands.invocation import called
 from danlu.recipe import NAME
 
 RECIPE = """\
@@ -101,6 +102,6 @@ def run(folder: Path) -> None:
     page.write_text(RECIPE.format(name=folder.name, page=page.as_posix(), folder=folder.as_posix()), encoding="utf-8")
     console.say(f"made {folder}/ with recipe.yaml and text/")
     console.say("next:")
-    for command in (f"danlu show {page}", f"danlu run {page}", f"danlu chat runs/{folder.name}/pretrain"):
-        console.say(f"  {command}")
+    for command in (f"show {page}", f"run {page}", f"chat runs/{folder.name}/pretrain"):
+        console.say(f"  {called()} {command}")
     console.emit("done", recipe=str(page))

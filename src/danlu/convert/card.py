@@ -46,7 +46,7 @@ def _cell(value: object) -> str:
 
 
 def _usage(reason: str | None, chat: bool) -> list[str]:
-    ask = "danlu chat ." if chat else 'danlu generate . "…"'
+    ask = "danlu chat ." if chat else """python -c 'import danlu; print(danlu.generate(".", "…", max_tokens=64))'"""
     lines = ["## Use", "", "```", ask, "danlu serve .", "```", ""]
     if reason is not None:
         return [*lines, f"Only danlu reads this folder: {reason}."]
