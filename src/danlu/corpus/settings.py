@@ -127,12 +127,12 @@ class Text(Settings):
     language: Literal["coarse", "rule", "model"] = Field(
         default="coarse",
         description="how languages are named: coarse (zh, en, other), rule (19 languages, zh-Hans and zh-Hant), model "
-        "(176 languages; pip install 'danlu[language]', else rule)",
+        "(176 languages; pip install 'danlu[language]')",
     )
     words: Literal["keep", "rule", "ngram", "hmm", "subword"] = Field(
         default="keep",
         description="set words apart by spaces: Chinese by rule, by a dictionary (ngram) or by it and a hidden Markov "
-        "model (hmm); subword takes the tokens of `tokenizer`",
+        "model (hmm; both: pip install 'danlu[words]'); subword takes the tokens of `tokenizer`",
     )
     tokenizer: str = Field(default="", description="folder of the tokenizer whose tokens `words: subword` sets apart")
     stop_words: Literal["keep", "drop"] = Field(

@@ -294,7 +294,11 @@ def _listed_options(config: Config) -> dict[str, str]:
 def _listed_tools(config: Config) -> dict[str, str]:
     """What cuts, names and converts text here: with another one the text is another."""
     text, tools = config.text, {}
-    if text.stop_words == "drop" if text.words == "keep" else text.words != "rule":
+    if text.words in ("ngram", "hmm"):
+        from danlu.tokenizer.words import require_segmenter
+
+        tools["words"] = require_segmenter()
+    elif text.words == "keep" and text.stop_words == "drop":  # texts without Chinese are cut by rule
         from danlu.tokenizer.words import segmenter
 
         tools["words"] = segmenter()

@@ -2,8 +2,9 @@
 
 In: a text and its language. Out: words, single punctuation marks, digits and spaces. Called by the word-level
 vocabulary and by text operators that ask for words. Chinese is cut by rjieba (a dictionary and a hidden Markov model
-for what is not in it) where it is installed, else by jieba, else by rule; the reason is said once. Everything else is
-cut by rule. Source: jieba's method, through https://github.com/messense/rjieba-py (MIT).
+for what is not in it) or by jieba, which has the same method; where neither is installed it is refused, for by rule it
+would be cut into other words. Everything else is cut by rule, and so is Chinese where that is asked for.
+Source: jieba's method, through https://github.com/messense/rjieba-py (MIT).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from danlu.base import console
+from danlu.base.errors import require
 
 HAN = r"\u2e80-\u2fdf\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 HAN_RUN = re.compile(f"([{HAN}]+)")
@@ -37,11 +38,17 @@ def segment(text: str, language: str = "zh", method: str = "hmm") -> list[str]:
 
 
 def segmenter() -> str:
-    """What cuts Chinese here, for reports: `rjieba 0.2.2`, or `rule`."""
+    """What cuts Chinese here, for reports: `rjieba 0.2.2`, or `none`."""
     from importlib import metadata
 
-    library = _rjieba()
-    return f"{library.__name__} {metadata.version(library.__name__)}" if library is not None else "rule"
+    library = _installed()
+    return f"{library.__name__} {metadata.version(library.__name__)}" if library is not None else "none"
+
+
+def require_segmenter() -> str:
+    """The same; MissingPackage where there is none."""
+    _library()
+    return segmenter()
 
 
 def _by_rule(run: str) -> list[str]:
@@ -50,22 +57,28 @@ def _by_rule(run: str) -> list[str]:
 
 def _by_ngram(run: str) -> list[str]:
     """The likeliest way through the dictionary by the frequencies of single words."""
-    library = _rjieba()
-    return library.cut(run, False) if library is not None else _by_rule(run)
+    cut: list[str] = _library().cut(run, False)
+    return cut
 
 
 def _by_hmm(run: str) -> list[str]:
     """The same, and runs of single characters are words where a hidden Markov model of B, M, E, S says so."""
-    library = _rjieba()
-    return library.cut(run, True) if library is not None else _by_rule(run)
+    cut: list[str] = _library().cut(run, True)
+    return cut
 
 
 METHODS: dict[str, Callable[[str], list[str]]] = {"rule": _by_rule, "ngram": _by_ngram, "hmm": _by_hmm}
 """Short word -> how a run of Chinese characters is cut."""
 
 
+def _library() -> Any:
+    library = _installed()
+    return require("rjieba", "words") if library is None else library
+
+
 @cache
-def _rjieba() -> Any:
+def _installed() -> Any:
+    """rjieba; or jieba in its manner, whose method it has, at a tenth of the speed; or None."""
     try:
         import rjieba
     except ImportError:
@@ -74,10 +87,8 @@ def _rjieba() -> Any:
 
 
 def _jieba() -> Any:
-    """jieba in the manner of rjieba, whose method it has, at a tenth of the speed."""
     try:
         import jieba
     except ImportError:
-        console.warn_once("Chinese words are cut by rule: rjieba is not installed (pip install 'danlu[words]')")
         return None
     return SimpleNamespace(__name__="jieba", cut=lambda run, with_model: jieba.lcut(run, HMM=with_model))
