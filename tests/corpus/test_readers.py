@@ -14,9 +14,9 @@ import zstandard
 
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document
-from danlu.corpus import readers, sources
+from danlu.corpus import readers
 from danlu.corpus.readers import FileReader
-from danlu.corpus.sources import Source, hash_sources, source_files
+from danlu.corpus.sources import Source, source_files
 from danlu.corpus.streams import lines
 from danlu.corpus.units import REASONS, Rejection
 
@@ -245,24 +245,3 @@ def test_folders_and_files_named_after_a_side_go_there(tmp_path):
 def test_missing_sources_are_named_together(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.*neither"):
         source_files([Source(path=str(tmp_path / "nowhere")), Source(path=str(tmp_path / "neither"))])
-
-
-def test_the_hash_of_sources_follows_their_content(tmp_path):
-    (tmp_path / "a.txt").write_text("one")
-    before = hash_sources(source_files([Source(path=str(tmp_path))]))
-    (tmp_path / "a.txt").write_text("two")
-    after = hash_sources(source_files([Source(path=str(tmp_path))]))
-    assert before != after
-    assert list(before) == list(after)
-
-
-def test_raw_text_at_rest_is_hashed_once_a_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "REST_SECONDS", -1.0)
-    read = []
-    monkeypatch.setattr(sources, "hash_file", lambda path, advance: read.append(path.name) or f"hash {len(read)}")
-    (tmp_path / "a.txt").write_text("one")
-    first, second = (hash_sources(source_files([Source(path=str(tmp_path))])) for _ in range(2))
-    assert first == second
-    assert read == ["a.txt"]
-    (tmp_path / "a.txt").write_text("other")
-    assert hash_sources(source_files([Source(path=str(tmp_path))])) != first

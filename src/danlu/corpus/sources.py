@@ -1,21 +1,17 @@
 """Where raw text lies: the files under each source, by stable names, in one order.
 
 In: paths as a person writes them. Out: `SourceFile`s, sorted by name whatever order the file system lists them in, and
-what cannot be read as `Unit`s with their reason; the SHA-256 of all. Called by `readers` and `raw`.
-Opens files only to hash them.
+what cannot be read as `Unit`s with their reason. Called by `readers` and `raw`. Opens no file.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from danlu.base import console
-from danlu.base.artifact import hash_file
 from danlu.base.errors import DataError
 from danlu.base.records import Split
 from danlu.corpus.shapes import SPLIT_NAMES
@@ -35,11 +31,6 @@ COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".rar")
 """Never unpacked: the names in them say where files go, and any place can be said."""
 BLANK_LINE = "blank line"
-REST_SECONDS = 2.0
-"""A file that was written less than this ago may change again without a change of its times: the clocks of some file
-systems are that coarse."""
-_hashes: dict[tuple[int, ...], str] = {}
-"""Device, number, size and times of a file -> its hash: planned with, read and checked, it is hashed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,29 +157,3 @@ def _obstacle(path: Path) -> tuple[str, str]:
     if not stat.S_ISREG(mode):
         return "not_a_file", "a link to a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
     return ("", "") if os.access(path, os.R_OK) else ("unreadable", "permission denied")
-
-
-def hash_sources(files: Sequence[SourceFile]) -> dict[str, dict[str, int | str]]:
-    """`{name: {bytes, sha256}}` of every file that is read; for the others the reason stands in the hash's place."""
-    sizes = {file.name: file.path.stat().st_size if file.format is not None else 0 for file in files}
-    with console.progress("hashing raw files", sum(sizes.values()), "bytes") as shown:
-        return {
-            file.name: {
-                "bytes": sizes[file.name],
-                "sha256": _hash(file.path, shown) if file.format is not None else file.reason,
-            }
-            for file in files
-        }
-
-
-def _hash(path: Path, shown: console.Progress) -> str:
-    """SHA-256 of a file, which is read once in the life of this process as long as its size and times stay."""
-    facts = path.stat()
-    key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-    if key in _hashes:
-        shown.advance(facts.st_size)
-        return _hashes[key]
-    found = hash_file(path, shown.advance)
-    if time.time() - max(facts.st_mtime, facts.st_ctime) > REST_SECONDS:
-        _hashes[key] = found
-    return found
