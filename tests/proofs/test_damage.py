@@ -1,8 +1,9 @@
-"""Proof of RT3: whatever happens to a file of an artefact or a checkpoint is noticed and named before it is used.
+"""Proofs of RT3 and RD6: whatever happens to a file of an artefact or a checkpoint is noticed before it is used.
 
 In: a sealed artefact and three checkpoints; a thousand random harms (a flipped bit, a zeroed page, a cut, a lost file,
-two files swapped, files of two saves mixed, an edited manifest, a stale working folder). Out: red where one goes
-unnoticed, is not named, hides a good older checkpoint, or where anything is deleted. Prints how fast that is.
+two files swapped, files of two saves mixed, an edited manifest, a stale working folder); and for RD6 the corpus and the
+rows that a recipe is about to read. Out: red where one goes unnoticed, is not named, hides a good older checkpoint, or
+where anything is deleted. Prints how fast that is.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from danlu import running
 from danlu.base import console
 from danlu.base.artifact import MANIFEST, check_files, open_artifact, read_manifest, seal
 from danlu.base.errors import ArtifactError
+from danlu.recipe import Recipe
 from danlu.train import checkpoint
 from tests.proofs.mutant import Mutant
 
@@ -30,6 +33,11 @@ MUTANTS = {
         "src/danlu/base/artifact.py",
         '    if is_hashed and manifest.get("sha256") != digest(said):\n',
         '    if is_hashed and manifest.get("sha256") is None:\n',
+    ),
+    "RD6": Mutant(
+        "src/danlu/running.py",
+        "kept = artifact.open_artifact(step.folder)\n",
+        "kept = artifact.open_artifact(step.folder, verify=False)\n",
     ),
 }
 HARMS_IN_ALL = 1000
@@ -246,3 +254,42 @@ def test_RT3_from_a_crash_to_the_next_step(tmp_path):
         assert weights.exists() or list((out / "checkpoints").glob("damaged-*")), "set aside, not deleted"
     finally:
         torch.set_num_threads(threads)
+
+
+TOWN = {
+    "name": "town",
+    "prepare": {"sources": [{"little-world": {"stories": 20, "lists": 10, "conversations": 40}}]},
+    "tokenizer": {"vocabulary_size": 512},
+    "shard": {},
+    "pretrain": {"epochs": 0.5, "model": {"layers": 1}},
+}
+
+
+@pytest.mark.parametrize(("stage", "reader"), [("prepare", "shard"), ("shard", "pretrain")])
+def test_RD6_damaged_data_is_named_and_nothing_is_made_of_the_rest(tmp_path, stage, reader):
+    """Every file that the next stage may read, harmed in each way; no policy here lets a bad one pass."""
+    recipe = Recipe.from_dict(TOWN)
+    running.run(recipe, runs=tmp_path, until=stage)
+    made, draw = tmp_path / "town" / stage, random.Random(6)
+    names = [name for name, facts in read_manifest(made)["files"].items() if facts["bytes"]]
+    assert len(names) >= 4
+    for name in names:
+        path = made / name
+        data = path.read_bytes()
+        for harmed in (flipped(data, draw), data[: len(data) // 2], data + b"\n", None):
+            if harmed is None:
+                path.unlink()
+            else:
+                path.write_bytes(harmed)
+            with pytest.raises(ArtifactError) as caught:
+                running.run(recipe, runs=tmp_path, until=reader)
+            assert name in str(caught.value)
+            assert str(made) in str(caught.value)
+            assert not (tmp_path / "town" / reader).exists(), "nothing was read, skipped or made"
+            path.write_bytes(data)
+    assert open_artifact(made).kind == read_manifest(made)["kind"]
+
+
+def flipped(data: bytes, draw: random.Random) -> bytes:
+    place = draw.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ 1 << draw.randrange(8)]) + data[place + 1 :]
