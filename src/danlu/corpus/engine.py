@@ -150,9 +150,12 @@ def _make(part: Part, cleaner: Cleaner, stem: Path, share: tuple[int, int] = (0,
         else:
             counts: dict[str, Any] = {name: Counter() for name in _counters(cleaner)}
             own = replace(cleaner, **counts)
-            lines = [line for piece in pieces for line in _written(piece, own)]
+            shard = bytearray()  # a list of lines would hold the room that orjson takes for each while it writes
+            for piece in pieces:
+                for line in _written(piece, own):
+                    shard += line + b"\n"
             refuse_changed(part)
-            write_atomically(path, b"\n".join([orjson.dumps(counts), *lines, b""]))
+            write_atomically(path, orjson.dumps(counts) + b"\n" + shard)
         yield path
 
 
