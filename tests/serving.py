@@ -61,6 +61,7 @@ def serving(
     length: int = 256,
     chats: bool = True,
     max_waiting: int = 256,
+    questions: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """A server over `model` (a random one by default) with the test tokenizer."""
     tokenizer = tiny.tokenizer()
@@ -71,8 +72,9 @@ def serving(
         vocabulary_limit=tokenizer.size,
     )
     ring, template = KeyRing(keys), ChatTemplate(tokenizer) if chats else None
+    options = {"name": NAME, "keys": ring, "max_waiting": max_waiting, "questions": questions}
     with (
-        application(engine, tokenizer, template, name=NAME, keys=ring, max_waiting=max_waiting) as app,
+        application(engine, tokenizer, template, **options) as app,  # type: ignore[arg-type]
         background(app, listen(LOOPBACK, 0, ring)) as url,
     ):
         yield Running(url, app, engine)

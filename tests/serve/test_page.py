@@ -117,6 +117,22 @@ def test_both_languages_and_both_themes_are_remembered(browser, server):
         assert chinese == page.evaluate("Object.keys(TEXT.en).sort().join()")
 
 
+def test_only_questions_that_the_model_was_taught_are_offered(browser, server):
+    """In the reader's language first, three at most, and none where nobody knows what the model was taught."""
+    with opened(browser, server) as page:
+        assert page.locator("#ideas button").count() == 0
+        assert page.inner_text("#welcome h2") == "What shall we talk about?"
+    taught = ("老师在哪里？", "Anna was at the\neast gate.\nWhere was Anna?", "<b>Who</b> is sad?", "谁很高兴？")
+    with serving(tiny.Scripted(REPLY), length=2048, questions=taught) as knowing, opened(browser, knowing) as page:
+        page.wait_for_selector("#ideas button")
+        assert page.locator("#ideas button").all_inner_texts() == [taught[1], taught[2], taught[0]]
+        page.click("#language")
+        assert page.locator("#ideas button").all_inner_texts() == [taught[0], taught[3], taught[1]]
+        page.locator("#ideas button").nth(2).click()
+        page.wait_for_selector(".turn.assistant .note")
+        assert page.inner_text(".turn.user .text") == taught[1]
+
+
 def test_stop_ends_the_answer_on_the_server_too(browser):
     with serving(tiny.Scripted("好" * 1500, seconds=0.01), length=2048) as slow, opened(browser, slow) as page:
         page.click("#toggle-settings")

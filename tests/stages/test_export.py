@@ -28,7 +28,14 @@ def inputs(tmp_path):
     lines = [json.dumps({"id": str(n), "text": text, "source": "s"}) for n, text in enumerate(tiny.LINES)]
     (tmp_path / "corpus" / "test.jsonl").write_text("\n".join(lines) + "\n")
     return {
-        "model": seal(tmp_path / "model", kind="model", stage="pretrain", metrics={"validation_loss": 1.5}, **SEALED),
+        "model": seal(
+            tmp_path / "model",
+            kind="model",
+            stage="pretrain",
+            metrics={"validation_loss": 1.5},
+            extra={"questions": ["谁在河边？"]},
+            **SEALED,
+        ),
         "corpus": seal(tmp_path / "corpus", kind="corpus", stage="prepare", metrics={}, **SEALED),
     }
 
@@ -44,6 +51,7 @@ def test_the_folder_is_written_and_agrees_with_transformers(inputs, tmp_path, dt
     pytest.importorskip("transformers")
     made = run(inputs, tmp_path, dtype=dtype, prompts=6)
     metrics = open_artifact(made.folder, "export").metrics
+    assert made.manifest["questions"] == ["谁在河边？"], "what the model was taught to answer goes with it"
     assert metrics["checked"] is True
     assert metrics["max_relative_logit_error"] <= check.RELATIVE_BOUND
     assert (metrics["prompts"], metrics["longest_prompt"], metrics["greedy_tokens_equal"]) == (6, 96, 64)

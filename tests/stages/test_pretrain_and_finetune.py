@@ -184,6 +184,12 @@ def test_finetune_teaches_and_shows_before_and_after(pretrained, inputs, tmp_pat
     samples = lines(tuned.folder, "samples.jsonl")
     assert samples[0]["step"] == 0
     assert len(rows) == len({line["prompt"] for line in samples}) > 0
+    held_out = [one for one in random_conversations(40)[30:] if one.messages[0].role == "user"]
+    offered = tuned.manifest["questions"]
+    assert set(offered) <= {one.messages[0].content.strip() for one in held_out}
+    shown = finetune.suggestions(RowSet.open(inputs["shards"].folder / "chat-validation"), loaded.tokenizer, 100)
+    assert set(offered) <= set(shown)
+    assert len(shown) > 0
     assert not torch.equal(loaded.model.embedding.weight, convert.load(pretrained.folder).model.embedding.weight), (
         "something was learnt"
     )

@@ -52,9 +52,10 @@ def run(
         )
     room = length if length is not None else min(context, LONGEST_CONTEXT)
     name = folder.resolve().name
-    fingerprint = read_manifest(folder)["fingerprint"][:16] if is_finished(folder) else "unknown"
+    manifest = read_manifest(folder) if is_finished(folder) else {}
+    facts = {"fingerprint": manifest.get("fingerprint", "unknown")[:16], "questions": manifest.get("questions", ())}
     engine = Engine(loaded.model, num_slots=slots, length=room, vocabulary_limit=loaded.tokenizer.size)
-    with application(engine, loaded.tokenizer, loaded.template, name=name, keys=keys, fingerprint=fingerprint) as app:
+    with application(engine, loaded.tokenizer, loaded.template, name=name, keys=keys, **facts) as app:
         _say_where(
             url_of(listening),
             name,

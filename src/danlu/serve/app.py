@@ -7,7 +7,7 @@ bodies are bounded before they are read (`limits`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,12 +44,14 @@ def application(
     name: str,
     keys: KeyRing | None = None,
     fingerprint: str = "unknown",
+    questions: Sequence[str] = (),
     max_waiting: int = MAX_WAITING,
 ) -> Iterator[FastAPI]:
     """The application over an engine, which runs in its own thread while the block does."""
     runner = Runner(engine)
     try:
-        yield create_app(Served(name, runner, tokenizer, template, fingerprint), keys, max_waiting=max_waiting)
+        served = Served(name, runner, tokenizer, template, fingerprint, questions)
+        yield create_app(served, keys, max_waiting=max_waiting)
     finally:
         runner.close()
 

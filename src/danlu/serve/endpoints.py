@@ -44,13 +44,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Served:
-    """What is served: a model behind its runner, under a name. `template` is None where the model cannot chat."""
+    """What is served: a model behind its runner, under a name. `template` is None where the model cannot chat.
+
+    `questions` are some of the kind that it was taught to answer, for the chat page to offer.
+    """
 
     name: str
     runner: Runner
     tokenizer: Tokenizer
     template: ChatTemplate | None
     fingerprint: str = "unknown"
+    questions: Sequence[str] = ()
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -66,6 +70,7 @@ class Served:
             "created": self.created,
             "owned_by": "danlu",
             "context_length": self.length,
+            "questions": list(self.questions),
         }
 
 

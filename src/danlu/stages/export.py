@@ -76,6 +76,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         diary=DIARY,
         metrics={"weight_bytes": size, "parameters": model.config.parameters().total, **checked},
         seconds=time.monotonic() - started_at,
+        extra={"questions": inputs["model"].manifest.get("questions", [])},
     )
 
 

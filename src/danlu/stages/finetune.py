@@ -7,6 +7,7 @@ Cost: that of pre-training per token; most runs are a few passes over far fewer 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,8 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         if world.is_first:
             _say_before_and_after(out, outcome.used_step)
             convert.save(out, model, tokenizer, card=_card(model, outcome.validation["loss"], outcome.progress.tokens))
-            seal_model(course, outcome, world, "finetune", VERSION, inputs)
+            questions = suggestions(course.lessons.validation, tokenizer, config.questions)
+            seal_model(course, outcome, world, "finetune", VERSION, inputs, questions=questions)
         barrier(world)
     console.say(f"  validation loss {outcome.validation['loss']:.4f}, weights of step {outcome.used_step:,}")
     return open_artifact(out, verify=False)
@@ -157,6 +159,16 @@ def questions_of(rows: Any, tokenizer: Tokenizer, count: int) -> list[tuple[list
         cut = len(ids) - ids[::-1].index(opening)
         found.append((ids[:cut], [id for id in ids[cut:] if id not in tokenizer.stop_ids]))
     return found
+
+
+def suggestions(rows: Any, tokenizer: Tokenizer, count: int) -> list[str]:
+    """What held-out conversations begin with, where a user begins them: `serve` offers it to whoever knows none."""
+    found: dict[str, None] = {}  # in their order, each once
+    for prompt, _ in questions_of(rows, tokenizer, count):
+        if prompt[1] == tokenizer.special["<|user|>"]:
+            turn = itertools.takewhile(lambda id: id not in tokenizer.special_ids, prompt[2:])
+            found[tokenizer.decode(list(turn)).strip()] = None
+    return [text for text in found if text]
 
 
 def _answer(
