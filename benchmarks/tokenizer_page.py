@@ -1,0 +1,117 @@
+"""Write the section on tokenizers of `docs/results/speed.md` and `speed.zh.md` from what `tokenizer_speed.py` measured.
+
+In: `docs/results/tokenizers.json`. Out: both pages, whose other sections stay as they are. A test holds the pages
+against this text:
+
+    python benchmarks/tokenizer_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+DECISION = "../decisions/0012-fast-tokenizers.md"
+
+
+def encoding_rows(found: dict[str, Any]) -> str:
+    """A line for each library: cold and warm on one core and on all, by processor time, memory."""
+    lines = []
+    for name, one in found["one core"].items():
+        speeds = [side[turn]["mb_per_second"] for side in (one, found["all cores"][name]) for turn in ("cold", "warm")]
+        cells = [f"{speed:.1f}" for speed in (*speeds, one["cold"]["mb_per_processor_second"])]
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {one['peak_mb']:,.0f} |")
+    return "\n".join(lines)
+
+
+def learning_rows(found: dict[str, Any]) -> str:
+    """A line for each trainer: speed by the clock and by processor time, memory."""
+    return "\n".join(
+        f"| {name} | {one['mb_per_second']:.2f} | {one['mb_per_processor_second']:.2f} | {one['peak_mb']:,.0f} |"
+        for name, one in found["learning"].items()
+    )
+
+
+def section(found: dict[str, Any], *, chinese: bool) -> str:
+    """The whole section in one of the two languages."""
+    versions = (", ", "，")[chinese].join(f"{name} {version}" for name, version in found["versions"].items())
+    encoded = found["one core"]["tokenizers"]["bytes"] / 1e6
+    learnt = found["learning"]["danlu"]["bytes"] / 1e6
+    if chinese:
+        return f"""## 分词
+
+`shard` 阶段编码每秒处理的文字（MB）：共 {encoded:.0f} MB，中英文各半，danlu 自己的 {found["vocabulary"]:,} 词表；
+各库轮流，取 {found["rounds"]} 轮中位数；{found["machine"]}，{found["date"]}，机器同时还有别的活。
+Python {found["python"]}；{versions}。
+“冷”是第一遍，“热”是同一文字的第二遍；倒数第二列除以处理器秒数（单核，冷）而不是钟表秒数。
+内存是单核时的峰值（MB），含全部文字。**各库给出的 id 完全相同。**
+
+| 编码用 | 单核，冷 | 热 | 全部核心，冷 | 热 | 每处理器秒 | 内存 |
+|---|---:|---:|---:|---:|---:|---:|
+{encoding_rows(found)}
+
+`shard.encoder: auto` 取已安装的最快的一个（`pip install 'danlu[fast]'`），
+前提是它在样本上的 id 与参照库相同（[决定 12]({DECISION})）。用哪一个，各行的字节都一样。
+
+从同样文字的 {learnt:.0f} MB 中学 {found["vocabulary"]:,} 个词元，一轮：
+
+| 学习用 | MB/s | 每处理器秒 | 内存 |
+|---|---:|---:|---:|
+{learning_rows(found)}
+
+`danlu` 是 `tokenizers` 的训练器配 Qwen2 的切分；`tokenizers` 和 `gigabpe` 两行用 GPT-2 的切分，学到的合并相同。
+gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都不能替换现在的训练器。
+
+```bash
+{found["command"]}
+```
+"""
+    return f"""## Tokenizers
+
+MB of text a second through the encoding of the `shard` stage: {encoded:.0f} MB, half English and half Chinese, with a
+vocabulary of {found["vocabulary"]:,} of danlu's own; medians of {found["rounds"]} rounds in which the libraries took
+turns; {found["machine"]}, {found["date"]}, while the machine had other work too. Python {found["python"]}; {versions}.
+Cold is the first pass over the text and warm the second; the last column but one divides by seconds of the
+processor (one core, cold) instead of the clock. Memory is the peak in MB on one core, with all of the text.
+**The ids of all are the same.**
+
+| encoding by | one core, cold | warm | all cores, cold | warm | per processor second | memory |
+|---|---:|---:|---:|---:|---:|---:|
+{encoding_rows(found)}
+
+`shard.encoder: auto` takes the fastest of those that are installed (`pip install 'danlu[fast]'`) once its ids were the
+reference's on a sample ([decision 12]({DECISION})). The rows are the same bytes with each.
+
+Learning {found["vocabulary"]:,} tokens from {learnt:.0f} MB of the same text, one round:
+
+| learning by | MB/s | per processor second | memory |
+|---|---:|---:|---:|
+{learning_rows(found)}
+
+`danlu` is the trainer of `tokenizers` with the split of Qwen2; `tokenizers` and `gigabpe` have the split of GPT-2 here
+and learn the same merges. gigabpe knows no other split and sentencepiece joins characters, so neither takes the
+trainer's place.
+
+```bash
+{found["command"]}
+```
+"""
+
+
+def main() -> None:
+    """Put the section behind the one on decoding, in the place of an older one of its own."""
+    found = json.loads((RESULTS / "tokenizers.json").read_text(encoding="utf-8"))
+    for name, chinese in (("speed.md", False), ("speed.zh.md", True)):
+        parts = (RESULTS / name).read_text(encoding="utf-8").rstrip("\n").split("\n## ")
+        own, before = ("分词", "解码") if chinese else ("Tokenizers", "Decoding")
+        parts = [part for part in parts if not part.startswith(f"{own}\n")]
+        place = next(number for number, part in enumerate(parts) if part.startswith(f"{before}\n")) + 1
+        parts.insert(place, section(found, chinese=chinese).removeprefix("## "))
+        text = "\n## ".join(part.rstrip("\n") + "\n" for part in parts)
+        (RESULTS / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
