@@ -1,9 +1,10 @@
 """Measure the making of a corpus: quality rules and near-duplicates beside datatrove, each stage's speed, peak memory.
 
 In: a folder of real text with `en/` and `zh/` (`--text`), a Python with datatrove, spacy and jieba (`--peer`). Out: one
-part of `docs/results/corpus-speed.json` for each measurement that is asked for; the others stay. Every measurement is a
-process of its own on one thread, and of the chain each part of the text goes through both sides in turn. The seconds
-of the processor are measured beside those of the clock: they hardly change where the machine does other work too:
+part of `docs/results/corpus-speed.json` for each measurement that is asked for; the others stay; and the pages that
+tell them (`corpus_page.py`). Every measurement is a process of its own on one thread, and of the chain each part of the
+text goes through both sides in turn. The seconds of the processor are measured beside those of the clock: they hardly
+change where the machine does other work too:
 
     python benchmarks/corpus_speed.py chain stages memory --text TEXT --peer PEER/bin/python
 
@@ -360,6 +361,10 @@ def main() -> None:
         results[name] = {"command": command, "machine": machine() | peers, **found}
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         console.say(json.dumps(results[name], indent=1, ensure_ascii=False))
+    if set(results) == set(MEASUREMENTS):
+        import corpus_page
+
+        corpus_page.write()
 
 
 if __name__ == "__main__":
