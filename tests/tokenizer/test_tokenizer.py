@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from danlu.base.errors import ArtifactError, DataError, UserError
 from danlu.tokenizer.bytetable import byte_alphabet
-from danlu.tokenizer.tokenizer import CONTROL_TOKENS, PRE_TOKENIZER_NAME, SPLIT_PATTERN, Tokenizer
+from danlu.tokenizer.tokenizer import CONTROL_TOKENS, LONGEST_SPACE, PRE_TOKENIZER_NAME, SPLIT_PATTERN, Tokenizer
 from tests.small import EMOJI, ODDITIES, random_texts, small_tokenizer
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
@@ -51,6 +51,19 @@ def test_round_trip_of_any_text(text):
 def test_batch_equals_single(tokenizer):
     texts = random_texts(200)
     assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\u3000"])
+def test_a_million_blanks_are_encoded(tokenizer, space):
+    """The library's splitting panics on them, which is no exception that a server could answer."""
+    text = f"a{space * 1_000_000}b"
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.encode_batch([text, "c"]) == [ids, tokenizer.encode("c")]
+    assert tokenizer.encode_run([text]).ids.tolist() == ids
+    assert tokenizer.encode_rendered(text) == ids
+    just = f"a{space * LONGEST_SPACE}b"
+    assert tokenizer.encode(just) == tokenizer.backend.encode(just, add_special_tokens=False).ids, "no cut before it"
 
 
 def test_digits_are_single_tokens_and_names_split_as_in_qwen2(tokenizer):

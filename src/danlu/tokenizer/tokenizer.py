@@ -50,6 +50,10 @@ PRE_TOKENIZER_NAME = "qwen2"
 """What llama.cpp calls this split; written into GGUF files."""
 
 ESCAPED_BYTE = re.compile("([\udc80-\udcff]+)")
+LONGEST_SPACE = 65_536
+"""Characters of white space that are split at once: at a million the splitting engines give up, which no caller can
+catch as an error. Longer runs are encoded in parts of this length, by every path alike."""
+LONG_SPACE = re.compile(rf"\s{{{LONGEST_SPACE}}}(?=\s)")
 
 
 class Run(NamedTuple):
@@ -134,7 +138,7 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without control tokens; DataError where the text is not valid Unicode."""
         try:
-            return self.backend.encode(text, add_special_tokens=False).ids
+            return [id for part in _parts(text) for id in self.backend.encode(part, add_special_tokens=False).ids]
         except TypeError:
             raise _not_unicode(text) from None
 
@@ -148,7 +152,7 @@ class Tokenizer:
 
     def encode_run(self, texts: Sequence[str]) -> Run:
         """`encode_batch` as arrays: no object for each token."""
-        if self.bulk is None:
+        if self.bulk is None or any(_has_long_space(text) for text in texts):
             return run_of(self.reference_batch(texts))
         try:
             return self.bulk(texts)
@@ -157,6 +161,8 @@ class Tokenizer:
 
     def reference_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode_batch` by the backend, whatever `bulk` is."""
+        if any(_has_long_space(text) for text in texts):
+            return [self.encode(text) for text in texts]
         try:
             return [item.ids for item in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         except TypeError:
@@ -169,7 +175,8 @@ class Tokenizer:
         """
         if self._rendered_backend is None:
             self._rendered_backend = Backend.from_str(self.backend.to_str())
-        return self._rendered_backend.encode(text, add_special_tokens=False).ids
+        encode = self._rendered_backend.encode
+        return [id for part in _parts(text) for id in encode(part, add_special_tokens=False).ids]
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of any bytes: valid UTF-8 as `encode` has it, each invalid byte as its own token.
@@ -313,6 +320,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _json_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _has_long_space(text: str) -> bool:
+    return len(text) > LONGEST_SPACE and LONG_SPACE.search(text) is not None
+
+
+def _parts(text: str) -> list[str]:
+    """The text, cut within runs of white space that are too long to be split at once."""
+    if not _has_long_space(text):
+        return [text]
+    ends = [found.end() for found in LONG_SPACE.finditer(text)]
+    return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
 
 def _not_unicode(text: str) -> DataError:
