@@ -4,6 +4,7 @@ import tracemalloc
 from array import array
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,47 @@ def test_case_width_and_punctuation_make_a_near_duplicate():
 def test_another_word_or_number_makes_another_text():
     assert fates(document(LONG), document(LONG.replace("old", "new"))) == ["kept", "kept"]
     assert fates(document("It is 12 degrees on Monday."), document("It is 13 degrees on Monday.")) == ["kept", "kept"]
+
+
+DIFFERENT = [
+    ("The temperature this morning was -5 degrees.", "The temperature this morning was 5 degrees."),
+    ("The temperature this morning was \u22125 degrees.", "The temperature this morning was 5 degrees."),
+    (
+        "今天早上的气温是－5度，比昨天冷得多，大家都穿上了棉衣。",
+        "今天早上的气温是5度，比昨天冷得多，大家都穿上了棉衣。",
+    ),
+    ("A cup of this tea costs $1.25 at the market.", "A cup of this tea costs $125 at the market."),
+    ("A cup of this tea costs €125 at the market.", "A cup of this tea costs $125 at the market."),
+    ("Prices rose by 5% in the second year of the plan.", "Prices rose by 5 in the second year of the plan."),
+    ("The train to the coast leaves at 3:45 every day.", "The train to the coast leaves at 345 every day."),
+    ("Let f(x)=x²+2x-3 and find where it is zero.", "Let f(x)=x²-2x+3 and find where it is zero."),
+    ("The area of the field is 10² metres in all.", "The area of the field is 102 metres in all."),
+    ("Work out 2*(3+4) and write the result down.", "Work out 2*3+4 and write the result down."),
+    ("if value < limit and not done: return value", "if value > limit and not done: return value"),
+    ("if value != limit and not done: return value", "if value = limit and not done: return value"),
+    ("result = left * right / total_of_rows[a*b]", "result = left * right / total_of_rows[a/b]"),
+    ("वह रोज सुबह बाजार जाता है और शाम को लौटता है", "वह रोज सुबह बाजार जाती है और शाम को लौटती है"),
+    ("Everybody said of the new film: 👍👍👍, and left.", "Everybody said of the new film: 👎👎👎, and left."),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), DIFFERENT)
+def test_signs_of_numbers_and_formulas_and_marks_of_letters_are_content(left, right):
+    assert fates(document(left), document(right)) == ["kept", "kept"]
+
+
+SAME = [
+    ("It was -5 degrees, and 1.25 m of snow fell here.", "It was \u22125 degrees and １.２５ m of snow fell, here!"),
+    ("他说：“今天真冷啊，我们回家吧。”大家都同意了这个主意。", "他说「今天真冷啊!我们回家吧」 大家都同意了这个主意…"),
+    ("Well, the end of the story is (as ever) open.", "well the end of the story is – as ever – open"),
+    ("We all love this little town by the river ❤\ufe0f", "We all love this little town by the river ❤"),
+    ("One of them came. 6 more people came on Monday.", "One of them came: 6 more people came, on Monday"),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SAME)
+def test_the_punctuation_of_sentences_is_not(left, right):
+    assert fates(document(left), document(right)) == ["kept", "near_duplicate"]
 
 
 def test_short_texts_may_differ_in_signs_alone():

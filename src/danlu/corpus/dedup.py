@@ -2,8 +2,9 @@
 
 In: cleaned records, one after the other. Out: for each the id of the record that was kept before it, if any. Called
 by `pipeline`. Two records are duplicates where their texts agree but for spacing; documents are near-duplicates where
-they also agree without case, width and punctuation. Texts that differ in a word are not found here but by `neardup`,
-where it is asked for. Holds some 70 bytes a record: two hashes, a check and an id.
+they also agree without case, width and the punctuation of sentences. A sign that belongs to a number or a formula is
+content: `-5` is not `5`, and `1.25` not `125`. Texts that differ in a word are not found here but by `neardup`, where
+it is asked for. Holds some 70 bytes a record: two hashes, a check and an id.
 """
 
 from __future__ import annotations
@@ -11,16 +12,28 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
+from functools import cache
 from hashlib import blake2b
 
 import orjson
 
+from danlu.base.characters import VARIANTS, ranges
 from danlu.base.records import Conversation, Document
 from danlu.corpus.units import Record
 
-NOT_WORDS = re.compile(r"[\W_]+")
 MIN_LOOSE_CHARACTERS = 20
 """Below it, punctuation may be all that tells two texts apart."""
+IN_A_NUMBER = (
+    r"-(?=\s?\d)"  # -5, 3 - 1
+    r"|\.(?=\d)"  # 1.25, .5
+    r"|(?<=\d)[,:/](?=\d)"  # 1,250 and 3:45 and 1/2
+    r"|[%‰]"
+)
+IN_A_FORMULA = r"(?<=[^\W_])[*/&\\](?=[^\W_])|!(?==)|(?<=[-+*/^=<>|])[(\[{]|[)\]}](?=\s?[-+*/^=<>|])"
+"""Punctuation to Unicode, and content to a reader. The signs proper (+ = < $ ° ★) are no punctuation and all count."""
+POWER = re.compile(r"[\u00b2\u00b3\u00b9\u2070\u2074-\u207f]+")
+DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u207b", "-"))
+"""Signs that are written for a minus."""
 
 
 FIRST_SLOTS = 1 << 10
@@ -54,13 +67,26 @@ def _turns(conversation: Conversation) -> bytes:
 
 
 def loose_key(record: Record) -> int | None:
-    """A hash of a document's letters and digits alone, caseless and of one width; None where that says too little."""
+    """A hash of what a document says, caseless and of one width; None where that is too little.
+
+    That is its letters with their marks, its digits, its signs, and the punctuation of its numbers and formulas.
+    """
     if not isinstance(record, Document):
         return None
-    letters = NOT_WORDS.sub("", unicodedata.normalize("NFKC", record.text).casefold())
-    if len(letters) < MIN_LOOSE_CHARACTERS:
+    text = record.text
+    if not text.isascii():
+        text = POWER.sub(r"^\g<0>", text)  # the plain form of x² is x2, which is something else
+        text = unicodedata.normalize("NFKC", text.translate(DASHES))
+    content = "".join(_content().findall(text.casefold()))
+    if len(content) < MIN_LOOSE_CHARACTERS:
         return None
-    return _hash(letters.encode("utf-8", "replace"), b"loose")
+    return _hash(content.encode("utf-8", "replace"), b"loose")
+
+
+@cache
+def _content() -> re.Pattern[str]:
+    between = f"{ranges('P', 'Z', 'Cc', 'Cf')}{VARIANTS}"
+    return re.compile(rf"[^{between}]+|{IN_A_NUMBER}|{IN_A_FORMULA}")
 
 
 class Keys:
