@@ -91,7 +91,8 @@ def tables() -> tuple[Entry, ...]:
             target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
             if isinstance(target, ast.Name) and target.id == "MUTANTS" and isinstance(node.value, ast.Dict):
                 for key, value in zip(node.value.keys, node.value.values, strict=True):
-                    entries.append(Entry(ast.literal_eval(key), path, _mutant(value)))
+                    calls = value.elts if isinstance(value, ast.Tuple) else [value]
+                    entries += [Entry(ast.literal_eval(key), path, _mutant(call)) for call in calls]
     return tuple(entries)
 
 

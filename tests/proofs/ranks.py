@@ -21,14 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from danlu.base import console
 from danlu.base.world import World
 from danlu.parallel.collectives import barrier, joined
 from danlu.parallel.device import discover
+from danlu.parallel.place import place
 from danlu.train.interrupts import Interrupted
 from danlu.train.loop import Progress, train, update
 from danlu.train.objectives import next_token
+from danlu.train.optimizers import Optimizer
 from danlu.train.run import Run, carry_through
 from danlu.train.settings import CheckpointSettings, OptimizerSettings
 from danlu.train.validation import Validation
@@ -36,6 +39,14 @@ from tests.train import material
 
 PATIENCE_SECONDS = 60
 PORTS = (12_000, 32_000)
+CLIP = 0.05
+"""Far below the norm of the gradient that is clipped, and of every rank's part of it."""
+CROSSINGS: dict[str, list[tuple[int, int | None]]] = {
+    "1 then 2 then 1": [(1, 3), (2, 8), (1, None)],
+    "2 then 1": [(2, 5), (1, None)],
+    "4 then 2 then 3": [(4, 3), (2, 7), (3, None)],
+}
+"""Runs that go on with another number of ranks: (ranks, the step from 0 in which all are killed)."""
 Scenario = Callable[[Path, World], Any]
 
 
@@ -51,17 +62,13 @@ def weights_hash(learner: Any) -> str:
     ).hexdigest()
 
 
-def gradient(folder: Path, world: World) -> Any:
-    """The gradient of one step of eight rows, as norms and projections of every tensor, and the mean loss."""
+def gradient(folder: Path, world: World, clip: float = 0.0) -> Any:
+    """The gradient of one step of eight rows, in a file, with the mean loss and the norm that the step reports."""
     learner = material.learner(rows_at(folder), world=world)
-    report = update(learner, material.plan(8, 8, 8 // world.size, clip=0.0), Progress(), lambda: 0.0)
-    torch.manual_seed(0)
-    found = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
-    return {
-        "loss": report.loss,
-        "gradient": {name: (value.flatten() @ torch.randn(value.numel())).item() for name, value in found.items()},
-        "norm": {name: value.norm().item() for name, value in found.items()},
-    }
+    report = update(learner, material.plan(8, 8, 8 // world.size, clip=clip), Progress(), lambda: 0.0)
+    path = folder / f"gradient-{clip}-{world.size}-{world.rank}.safetensors"
+    save_file({name: parameter.grad for name, parameter in learner.model.named_parameters()}, path)
+    return {"loss": report.loss, "norm": report.gradient_norm, "gradient": str(path)}
 
 
 def trained(folder: Path, world: World, samples: int, batch_rows: int) -> Any:
@@ -76,31 +83,66 @@ def trained(folder: Path, world: World, samples: int, batch_rows: int) -> Any:
     }
 
 
-def validation(folder: Path, world: World) -> Any:
-    """Validation loss for several sizes of batch, of rows whose targets differ in number."""
-    model = material.learner(rows_at(folder), world=world).model
-    lengths = [1] * material.VOCABULARY
-    return [
-        Validation(rows_at(folder), next_token, size, 11, lengths).measure(model, world)["loss"] for size in (1, 3, 11)
-    ]
-
-
-def consumed(folder: Path, world: World, first: int, last: int) -> Any:
-    """Which rows this rank trains on in steps `first` to `last` of a run that other numbers of ranks share."""
+def replicas(folder: Path, world: World) -> Any:
+    """Fifty steps from weights that every rank drew for itself: what `place` makes of them is what is trained."""
     learner = material.learner(rows_at(folder), world=world)
-    progress, seen = Progress(step=first), []
-    real = learner.samples.micro_batches
+    model = place(material.model(seed=world.rank), world)
+    learner.model, learner.optimizer = model, Optimizer(model, OptimizerSettings(name="adamw"), 1e-3)
+    list(train(learner, material.plan(200, 4, 2), Progress(), material.outside()))
+    path = folder / f"replica-{world.size}-{world.rank}.safetensors"
+    save_file({name: parameter.detach() for name, parameter in model.named_parameters()}, path)
+    return {"hash": weights_hash(learner), "weights": str(path)}
+
+
+def dropped(folder: Path, world: World) -> Any:
+    """Which of the first activations dropout put out, as a hash, in each of three steps: the same rows on all ranks."""
+    learner = material.learner(rows_at(folder), world=world, dropout=0.5)
+    learner.samples.rows = lambda start, stop: np.zeros(stop - start, dtype=np.int64)  # type: ignore[method-assign]
+    seen: list[str] = []
+
+    def look(block: Any, arguments: tuple[Any, ...]) -> None:
+        seen.append(hashlib.sha256((arguments[0] == 0).numpy().tobytes()).hexdigest())
+
+    learner.model.blocks[0].register_forward_pre_hook(look)
+    list(train(learner, material.plan(12, 4, 4), Progress(), material.outside()))
+    return seen
+
+
+def validation(folder: Path, world: World) -> Any:
+    """All that validation says, for several sizes of batch, of rows whose targets differ in number."""
+    model = material.learner(rows_at(folder), world=world).model
+    lengths = [id % 5 for id in range(material.VOCABULARY)]
+    return [Validation(rows_at(folder), next_token, size, 11, lengths).measure(model, world) for size in (1, 3, 11)]
+
+
+def consumed(folder: Path, world: World, out: str, die_at: int | None) -> Any:
+    """Go on with the run in `out`, whose ranks log what they learn from; killed in the midst of step `die_at`."""
+    learner = material.learner(rows_at(folder), world=world)
+    real_rows, real_batches = learner.samples.rows, learner.samples.micro_batches
+    (folder / out).mkdir(exist_ok=True)
+    attempt = len(list((folder / out).glob("seen-*-0.jsonl")))
+    barrier(world)  # all have counted before the first of them begins a file
+    log = (folder / out / f"seen-{attempt}-{world.rank}.jsonl").open("w")
+    at = {"step": -1}
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        at["step"] = start // 4
+        return real_rows(start, stop)
 
     def micro_batches(rows: np.ndarray, *rest: Any) -> Any:
-        seen.append(rows.tolist())
-        return real(rows, *rest)
+        yield from real_batches(rows, *rest)
+        log.write(json.dumps({"step": at["step"], "rows": rows.tolist()}) + "\n")
+        log.flush()
+        if at["step"] == die_at:
+            barrier(world)  # every rank has drawn its share of the step that comes to nothing
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    learner.samples.micro_batches = micro_batches  # type: ignore[method-assign]
-    plan = material.plan(45, 4, 2)
-    for _ in train(learner, plan, progress, material.outside()):
-        if progress.step == last:
-            break
-    return seen
+    learner.samples.rows, learner.samples.micro_batches = rows, micro_batches  # type: ignore[method-assign]
+    plan = material.plan(45, 4, 2, save_every=2)
+    check = Validation(rows_at(folder), next_token, 4, 5, [1] * material.VOCABULARY)
+    settings = CheckpointSettings(finish="last")
+    outcome = carry_through(Run(folder / out, learner, plan, check, settings, lambda: [], peak_flops=1e9))
+    return outcome.progress.order_hash
 
 
 def resumed(folder: Path, world: World, out: str, stop_after: int | None) -> Any:
@@ -134,10 +176,16 @@ SCENARIOS: list[tuple[str, int, Scenario]] = [
     *((f"gradient {size}", size, gradient) for size in (1, 2, 4)),
     *((f"prime {size}", size, lambda f, w: trained(f, w, 13, 4)) for size in (2, 3, 4)),
     *((f"validation {size}", size, validation) for size in (1, 2, 3)),
-    ("consumed 1 0", 1, lambda f, w: consumed(f, w, 0, 12)),
-    ("consumed 4 0", 4, lambda f, w: consumed(f, w, 0, 4)),
-    ("consumed 2 4", 2, lambda f, w: consumed(f, w, 4, 8)),
-    ("consumed 3 8", 3, lambda f, w: consumed(f, w, 8, 12)),
+    *((f"clipped {size}", size, lambda f, w: gradient(f, w, CLIP)) for size in (1, 2, 4)),
+    *((f"replicas {size}", size, replicas) for size in (1, 2)),
+    ("dropped", 2, dropped),
+    ("dropped again", 2, dropped),
+    ("one rank", 1, lambda f, w: consumed(f, w, "one", None)),
+    *(
+        (f"{way}, part {number}", size, lambda f, w, way=way, die_at=die_at: consumed(f, w, way, die_at))
+        for way, parts in CROSSINGS.items()
+        for number, (size, die_at) in enumerate(parts)
+    ),
     ("whole", 2, lambda f, w: resumed(f, w, "whole", None)),
     ("stopped", 2, lambda f, w: resumed(f, w, "halves", 3)),
     ("resumed", 2, lambda f, w: resumed(f, w, "halves", None)),
