@@ -9,13 +9,13 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from danlu import __version__
 from danlu.base import console
-from danlu.base.errors import ConfigError, UserError
+from danlu.base.errors import ConfigError, UserError, trouble
 from danlu.base.world import World
 from danlu.stages import STAGES, Stage
 
@@ -284,10 +284,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        stopped = error.exit_code == INTERRUPTED  # somebody wished it so: no error
-        console.emit("stopped" if stopped else "error", kind=type(error).__name__, text=str(error))
-        console.complain(str(error) if stopped else f"error: {error}")
-        sys.exit(error.exit_code)
+        _end(error)
     except KeyboardInterrupt:
         console.complain("\nstopped; what was finished is kept: the same command goes on from there")
         sys.exit(INTERRUPTED)
@@ -295,6 +292,19 @@ def main() -> None:
         # The reader of our output has gone (for example `| head`): nothing is wrong and nobody listens.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
         sys.exit(0)
+    except (OSError, MemoryError, RuntimeError) as error:  # where no room has said it, with a better place
+        sentence = trouble(error, Path())
+        if sentence is None:
+            raise
+        _end(sentence)
+
+
+def _end(error: UserError) -> NoReturn:
+    """Say what a person can mend, or that somebody wished it so, and leave with the exit code that tells which."""
+    stopped = error.exit_code == INTERRUPTED
+    console.emit("stopped" if stopped else "error", kind=type(error).__name__, text=str(error))
+    console.complain(str(error) if stopped else f"error: {error}")
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from danlu.base import artifact, console
 from danlu.base.artifact import Artifact
-from danlu.base.errors import ArtifactError, ConfigError, nearest, trouble
+from danlu.base.errors import ArtifactError, ConfigError, nearest, one_sentence
 from danlu.base.world import World
 from danlu.recipe import STARTED, Recipe, Step, differences
 
@@ -54,12 +54,11 @@ def run(
     if not world.is_first:
         return _follow_recipe(recipe, Path(runs), last, world)
     made: dict[str, Artifact] = {}
+    home = Path(runs) / recipe.name
     busy = ArtifactError(
-        "this recipe is running already",
-        where=Path(runs) / recipe.name,
-        remedy="wait for it, or give this one another name",
+        "this recipe is running already", where=home, remedy="wait for it, or give this one another name"
     )
-    with _telling(world) as tell, _only_one(Path(runs) / recipe.name / ".lock", busy):
+    with one_sentence(home), _telling(world) as tell, _only_one(home / ".lock", busy):
         steps = recipe.plan(Path(runs))
         tell(json.dumps({step.name: step.ancestry["sources"] for step in steps if "sources" in step.ancestry}))
         for index, step in enumerate(steps[: last + 1]):
@@ -112,7 +111,7 @@ def is_being_made(folder: Path) -> bool:
 def _is_good(step: Step) -> bool:
     """False where `again` has something to mend: the step is stale, or done and damaged."""
     if step.state == "done":
-        return not artifact.check_files(step.folder, artifact.read_manifest(step.folder))
+        return not artifact.damage(step.folder, artifact.read_manifest(step.folder))
     return step.state != "stale"
 
 
@@ -132,7 +131,7 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, again:
     `again` makes anew what needs it, and with `even_good` what does not.
     """
     busy = ArtifactError("another process is making this", where=step.folder, remedy="wait for it, or make another")
-    with _only_one(_lock(step.folder), busy):
+    with one_sentence(step.folder), _only_one(_lock(step.folder), busy):
         step = replace(step)  # what it was when somebody else might still have been at the folder is forgotten
         redo = again and (even_good or not _is_good(step))
         if step.state == "done" and not redo:
@@ -192,13 +191,8 @@ def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
 
 def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:
     """The stage itself; what it made must be what was planned."""
-    try:
+    with one_sentence(step.folder):
         done: Artifact = step.section.stage.module().run(step.config, inputs, step.folder)
-    except (OSError, MemoryError, RuntimeError) as error:
-        sentence = trouble(error, step.folder)
-        if sentence is None:
-            raise
-        raise sentence from error
     if done.fingerprint != step.fingerprint:
         raise ArtifactError(
             "the stage's inputs changed while it ran", where=step.folder, remedy="run the recipe again with --again"

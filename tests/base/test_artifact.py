@@ -1,5 +1,6 @@
 """Artefacts: sealed last, verified on opening, written atomically, fingerprints that notice every change."""
 
+import errno
 import json
 import os
 
@@ -50,6 +51,86 @@ def test_damage_is_named(tmp_path, damage, said):
     damage(tmp_path / "one")
     with pytest.raises(ArtifactError, match=said):
         artifact.open_artifact(tmp_path / "one")
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", "-Infinity", '"\\ud800"', "9" * 5000, "[" * 100_000])
+@pytest.mark.parametrize("hashed", [True, False], ids=["hashed", "of an earlier danlu"])
+def test_a_manifest_with_a_value_that_was_never_written_is_refused(tmp_path, value, hashed):
+    make(tmp_path / "one")
+    path = tmp_path / "one" / "manifest.json"
+    said = json.loads(path.read_text())
+    if not hashed:
+        del said["sha256"]
+        said["format_version"] = 2
+    text = json.dumps(said)
+    for place in ('"n": 2', '"x": 1'):
+        path.write_text(text.replace(place, place[:-1] + value))
+        if hashed or value[0] in "9[":
+            with pytest.raises(ArtifactError, match=r"the manifest (was changed|cannot be read)"):
+                artifact.open_artifact(tmp_path / "one")
+        else:
+            assert artifact.open_artifact(tmp_path / "one").content, "nothing in it says that it was changed"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("files", []),
+        ("files", {"a.txt": 3}),
+        ("files", {"a.txt": {"bytes": "5", "sha256": "x"}}),
+        ("files", {"a.txt": {"bytes": 5}}),
+        ("files", {"../a.txt": {"bytes": 5, "sha256": "x"}}),
+        ("files", {"/etc/passwd": {"bytes": 5, "sha256": "x"}}),
+        ("parents", {"corpus": "abc"}),
+        ("config", None),
+        ("metrics", 3),
+        ("kind", {}),
+        ("fingerprint", None),
+        ("seconds", "long"),
+        ("format_version", "2"),
+    ],
+)
+def test_an_earlier_manifest_of_another_shape_is_refused(tmp_path, key, value):
+    make(tmp_path / "one")
+    path = tmp_path / "one" / "manifest.json"
+    said = json.loads(path.read_text())
+    del said["sha256"]
+    path.write_text(json.dumps({**said, "format_version": 2, key: value}))
+    with pytest.raises(ArtifactError, match="the manifest was changed") as caught:
+        artifact.open_artifact(tmp_path / "one")
+    assert key in str(caught.value) or key == "format_version"
+
+
+def test_a_file_that_was_added_is_named_where_a_reader_could_take_it_for_a_part(tmp_path):
+    made = make(tmp_path / "one")
+    for harmless in ("notes.md", "picture.png", ".hidden.json", "checkpoints/a.json", "scratch/b.jsonl"):
+        artifact.write_atomically(tmp_path / "one" / harmless, "{}")
+    assert artifact.open_artifact(tmp_path / "one").fingerprint == made.fingerprint
+    for name in ("model-00002.safetensors", "more.jsonl", "sub/model.safetensors.index.json", "chat_template.jinja"):
+        artifact.write_atomically(tmp_path / "one" / name, "{}")
+        with pytest.raises(ArtifactError, match=f"{name} is there and the manifest does not know it"):
+            artifact.open_artifact(tmp_path / "one", verify=False)
+        (tmp_path / "one" / name).unlink()
+    artifact.open_artifact(tmp_path / "one")
+
+
+def test_a_file_on_a_broken_place_of_the_disk_is_damaged_and_other_refusals_are_raised(tmp_path, monkeypatch):
+    made = make(tmp_path / "one")
+
+    def refuses(number):
+        def hash_file(path, advance):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(artifact, "hash_file", hash_file)
+
+    refuses(errno.EIO)
+    assert [line.split(":")[0] for line in artifact.check_files(made.folder, made.manifest)] == [
+        "a.txt cannot be read",
+        "sub/b.bin cannot be read",
+    ]
+    refuses(errno.EMFILE)
+    with pytest.raises(OSError, match="Too many open files"):
+        artifact.check_files(made.folder, made.manifest)
 
 
 def test_another_kind_and_a_newer_format_are_refused(tmp_path):

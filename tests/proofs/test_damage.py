@@ -1,9 +1,9 @@
 """Proofs of RT3 and RD6: whatever happens to a file of an artefact or a checkpoint is noticed before it is used.
 
-In: a sealed artefact and three checkpoints; a thousand random harms (a flipped bit, a zeroed page, a cut, a lost file,
-two files swapped, files of two saves mixed, an edited manifest, a stale working folder); and for RD6 the corpus and the
-rows that a recipe is about to read. Out: red where one goes unnoticed, is not named, hides a good older checkpoint, or
-where anything is deleted. Prints how fast that is.
+In: a sealed artefact, three checkpoints, and what a tiny run makes of each kind; a thousand random harms and more (a
+flipped bit, a zeroed page, a cut, a lost file, two files swapped, files of two saves mixed, a manifest that was edited
+or holds NaN, a stale working folder); and for RD6 the corpus and the rows that a recipe is about to read. Out: red
+where one goes unnoticed, is not named, hides a good older checkpoint, or where anything is deleted. Says how fast.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -22,16 +23,17 @@ import torch
 
 from danlu import running
 from danlu.base import console
-from danlu.base.artifact import MANIFEST, check_files, open_artifact, read_manifest, seal
+from danlu.base.artifact import MANIFEST, UNHASHED_FOLDERS, check_files, open_artifact, read_manifest, seal
 from danlu.base.errors import ArtifactError
 from danlu.recipe import Recipe
 from danlu.train import checkpoint
 from tests.proofs.mutant import Mutant
+from tests.proofs.stage_kills import PAGE
 
 MUTANTS = {
     "RT3": Mutant(
         "src/danlu/base/artifact.py",
-        '    if is_hashed and manifest.get("sha256") != digest(said):\n',
+        "    if is_hashed and not states_its_hash(manifest):\n",
         '    if is_hashed and manifest.get("sha256") is None:\n',
     ),
     "RD6": Mutant(
@@ -41,12 +43,16 @@ MUTANTS = {
     ),
 }
 HARMS_IN_ALL = 1000
+HARMS_OF_EACH = 42
+"""Six of each kind of harm, on each real artefact."""
 STEPS = (2, 4, 6)
 PAGE_BYTES = 4096
 
 
 def one_file(folder: Path, draw: random.Random) -> Path:
-    return draw.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    """A file that its manifest answers for, or the manifest, with something in it."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    return draw.choice(sorted(path for path in files if path.relative_to(folder).parts[0] not in UNHASHED_FOLDERS))
 
 
 def flip(folder: Path, other: Path, draw: random.Random) -> str:
@@ -60,9 +66,11 @@ def flip(folder: Path, other: Path, draw: random.Random) -> str:
 def zero(folder: Path, other: Path, draw: random.Random) -> str:
     path = one_file(folder, draw)
     data = bytearray(path.read_bytes())
-    start = draw.randrange(0, len(data), PAGE_BYTES)
+    pages = [start for start in range(0, len(data), PAGE_BYTES) if any(data[start : start + PAGE_BYTES])]
+    if not pages:  # a page of zeros would stay as it is
+        return flip(folder, other, draw)
+    start = draw.choice(pages)
     page = data[start : start + PAGE_BYTES]
-    assert any(page), "a page of zeros would stay as it is"
     data[start : start + PAGE_BYTES] = bytes(len(page))
     path.write_bytes(data)
     return path.name
@@ -81,7 +89,9 @@ def lose(folder: Path, other: Path, draw: random.Random) -> str:
 
 
 def swap(folder: Path, other: Path, draw: random.Random) -> str:
-    first, second = draw.sample(sorted(path for path in folder.iterdir() if path.is_file()), 2)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    pairs = [pair for pair in combinations(files, 2) if pair[0].read_bytes() != pair[1].read_bytes()]
+    first, second = draw.choice(pairs)
     data = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(data)
@@ -91,17 +101,24 @@ def swap(folder: Path, other: Path, draw: random.Random) -> str:
 def mix(folder: Path, other: Path, draw: random.Random) -> str:
     """A file of another save of the same shape takes the place of one."""
     path = one_file(folder, draw)
+    while (other / path.relative_to(folder)).read_bytes() == path.read_bytes():  # both have the same control tokens
+        path = one_file(folder, draw)
     shutil.copyfile(other / path.relative_to(folder), path)
     return path.name
 
 
 def edit(folder: Path, other: Path, draw: random.Random) -> str:
-    """A value somewhere in the manifest is another one; it is still JSON that anybody would believe."""
+    """A value somewhere in the manifest is another one: still JSON that anybody would believe, or that Python reads."""
     path = folder / MANIFEST
     manifest = json.loads(path.read_bytes())
     places = list(leaves(manifest))
     holder, key = draw.choice(places)
     value = holder[key]
+    if draw.random() < 1 / 3:
+        holder[key] = "HERE"
+        odd = draw.choice(("NaN", "1e999", "-Infinity", '"\\ud800"', "1" * 5000, "[" * 5000))
+        path.write_text(json.dumps(manifest).replace('"HERE"', odd))
+        return MANIFEST
     if isinstance(value, int | float):
         holder[key] = value + 1
     else:
@@ -161,10 +178,10 @@ def sound(tmp_path_factory) -> Path:
     return top
 
 
-def harmed_artifact(sound: Path, work: Path, harm: str, draw: random.Random) -> None:
+def harmed_artifact(sound: Path, other: Path, work: Path, harm: str, draw: random.Random) -> None:
     folder = work / "artifact"
-    shutil.copytree(sound / "artifact-1", folder)
-    name = HARMS[harm](folder, sound / "artifact-2", draw)
+    shutil.copytree(sound, folder)
+    name = HARMS[harm](folder, other, draw)
     before = listed(folder)
     with pytest.raises(ArtifactError) as caught:
         open_artifact(folder)
@@ -205,11 +222,50 @@ def test_RT3_a_thousand_harms_are_noticed_and_named(sound, tmp_path, monkeypatch
         if number % 2:
             harmed_checkpoint(sound, work, harm, draw, said)
         else:
-            harmed_artifact(sound, work, harm, draw)
+            harmed_artifact(sound / "artifact-1", sound / "artifact-2", work, harm, draw)
         counts[harm] += 1
         shutil.rmtree(work)
     print(", ".join(f"{count} x {harm}" for harm, count in counts.items()), "- all noticed and named")
     assert counts.total() == HARMS_IN_ALL
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two tiny runs of different seeds: `1/` and `2/`, each with every kind of artefact up to a model."""
+    top = tmp_path_factory.mktemp("runs")
+    for seed in (1, 2):
+        running.run(Recipe.from_dict({**PAGE, "name": str(seed), "seed": seed}), runs=top, until="pretrain")
+    return top
+
+
+@pytest.mark.parametrize("section", ["prepare", "tokenizer", "shard", "pretrain"])
+def test_RT3_harms_of_a_real_artefact_of_each_kind_are_noticed_and_named(runs, tmp_path, section):
+    draw = random.Random(section)
+    for number in range(HARMS_OF_EACH):
+        work = tmp_path / str(number)
+        harm = list(HARMS)[number % len(HARMS)]
+        harmed_artifact(runs / "1" / section, runs / "2" / section, work, harm, draw)
+        shutil.rmtree(work)
+    assert open_artifact(runs / "1" / section).folder.name == section
+
+
+def test_RT3_harms_of_a_real_checkpoint_are_noticed_named_and_the_older_one_is_taken(runs, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(console, "warn_once", said.append)
+    real, draw = runs / "1" / "pretrain" / "checkpoints", random.Random(7)
+    newest, older = checkpoint.steps_on_disk(real)[:2]
+    for number in range(HARMS_OF_EACH):
+        folder = tmp_path / str(number)
+        shutil.copytree(real, folder)
+        harm = list(HARMS)[number % len(HARMS)]
+        name = HARMS[harm](folder / checkpoint.folder_name(newest), real / checkpoint.folder_name(older), draw)
+        said.clear()
+        assert checkpoint.newest_valid(folder).step == older
+        assert len(said) == 1
+        assert checkpoint.folder_name(newest) in said[0]
+        assert name in said[0] or name == MANIFEST
+        shutil.rmtree(folder)
+    assert checkpoint.newest_valid(real).step == newest
 
 
 def test_RT3_verifying_is_as_fast_as_hashing(tmp_path):

@@ -11,6 +11,7 @@ files are only a diary of the making, the stage says when it seals them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -40,6 +41,8 @@ BLOCK_BYTES = 1 << 20
 REPORTED_PACKAGES = ("danlu", "torch", "numpy", "tokenizers", "safetensors", "transformers", "pydantic")
 UNHASHED_FOLDERS = ("checkpoints", "scratch")
 """Checkpoints carry manifests of their own; scratch is working space that a finished stage no longer needs."""
+READ_SUFFIXES = (".safetensors", ".json", ".jsonl", ".bin", ".jinja")
+"""Endings of the files that stages and model libraries look for by name or by pattern."""
 TEMPORARY = ("**/.*.tmp", "**/.tmp??????")
 """Our temporary files, and those of safetensors, which writes to one of its own before the path that it is given."""
 
@@ -290,13 +293,13 @@ def open_artifact(folder: Path | str, kind: str | Iterable[str] | None = None, *
             found=f"kind {manifest['kind']!r}",
             remedy="give another folder; danlu list shows the kind of each",
         )
-    damage = check_files(folder, manifest, hashes=verify)
-    if damage:
+    lines = damage(folder, manifest, hashes=verify)
+    if lines:
         raise ArtifactError(
             "the artefact is damaged",
             where=folder,
-            found="; ".join(damage[:5]) + (f"; and {len(damage) - 5} more" if len(damage) > 5 else ""),
-            remedy="restore the files or make the artefact again with --again",
+            found="; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else ""),
+            remedy="restore the files, take away those that were added, or make the artefact again with --again",
         )
     return Artifact(folder, manifest)
 
@@ -326,28 +329,100 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             found=f"format version {manifest['format_version']}, this danlu reads up to {FORMAT_VERSION}",
             remedy="upgrade danlu",
         )
-    said = {key: value for key, value in manifest.items() if key != "sha256"}
     is_hashed = "sha256" in manifest or manifest["format_version"] >= HASHED_SINCE
-    if is_hashed and manifest.get("sha256") != digest(said):
+    if is_hashed and not states_its_hash(manifest):
         raise ArtifactError(
             "the manifest was changed",
             where=path,
             found="another SHA-256 than it states",
             remedy="restore it or make the artefact again with --again",
         )
+    odd = _oddity(manifest)
+    if odd is not None:
+        raise ArtifactError(
+            "the manifest was changed", where=path, found=odd, remedy="restore it or make the artefact again"
+        )
     return manifest
 
 
+def states_its_hash(manifest: Mapping[str, Any]) -> bool:
+    """True where `sha256` is the hash of all else that a manifest says.
+
+    One that holds NaN, an infinity (`1e999`) or half a character was never hashed: canonical JSON has none of them.
+    """
+    try:
+        return bool(manifest.get("sha256") == digest({key: manifest[key] for key in manifest if key != "sha256"}))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _oddity(manifest: Mapping[str, Any]) -> str | None:
+    """What of a manifest without a hash, an earlier danlu's, has another shape than any danlu wrote; or None."""
+    mappings = ("config", "parents", "files", "metrics")
+    for key in mappings:
+        if not isinstance(manifest[key], dict):
+            return f"{key}: a {type(manifest[key]).__name__}"
+    for key in ("kind", "fingerprint"):
+        if not isinstance(manifest[key], str):
+            return f"{key}: a {type(manifest[key]).__name__}"
+    for name, parent in manifest["parents"].items():
+        if not isinstance(parent, dict) or not isinstance(parent.get("fingerprint"), str):
+            return f"parents: {name} has no fingerprint"
+    for name, facts in manifest["files"].items():
+        if (
+            not isinstance(facts, dict)
+            or not isinstance(facts.get("sha256"), str)
+            or type(facts.get("bytes")) is not int
+        ):
+            return f"files: {name} has no size or no SHA-256"
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+            return f"files: {name!r} leads out of the folder"
+    if not isinstance(manifest.get("seconds", 0.0), int | float):
+        return f"seconds: a {type(manifest['seconds']).__name__}"
+    return None
+
+
+def damage(folder: Path, manifest: Mapping[str, Any], *, hashes: bool = True) -> list[str]:
+    """What is wrong with the files of an artefact, one line each: lost, changed, added; an empty list means intact."""
+    return check_files(folder, manifest, hashes=hashes) + [
+        f"{name} is there and the manifest does not know it" for name in added(folder, manifest)
+    ]
+
+
+def added(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Files that the manifest does not name and that a reader of the folder could take for a part of it.
+
+    A note, a page or a picture that somebody puts there changes nothing; one more table of weights might.
+    """
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+    return [
+        name
+        for name in names
+        if name.endswith(READ_SUFFIXES)
+        and name not in (MANIFEST, *manifest["files"])
+        and name.split("/")[0] not in UNHASHED_FOLDERS
+        and not any(part.startswith(".") for part in name.split("/"))
+    ]
+
+
 def check_files(folder: Path, manifest: Mapping[str, Any], *, hashes: bool = True) -> list[str]:
-    """What is wrong with the files of an artefact, one line each; an empty list means intact."""
-    damage, total = [], sum(facts["bytes"] for facts in manifest["files"].values())
+    """What is wrong with the files that a manifest names, one line each.
+
+    A file on a broken place of the disk is damaged; other refusals of the system say nothing of it and are raised.
+    """
+    found, total = [], sum(facts["bytes"] for facts in manifest["files"].values())
     with console.progress(f"verifying {folder.name}", total, "bytes") as shown:
         for name, facts in manifest["files"].items():
             path = folder / name
-            if not path.is_file():
-                damage.append(f"{name} is missing")
-            elif path.stat().st_size != facts["bytes"]:
-                damage.append(f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
-            elif hashes and hash_file(path, shown.advance) != facts["sha256"]:
-                damage.append(f"{name} has another SHA-256 than the manifest says")
-    return damage
+            try:
+                if not path.is_file():
+                    found.append(f"{name} is missing")
+                elif path.stat().st_size != facts["bytes"]:
+                    found.append(f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}")
+                elif hashes and hash_file(path, shown.advance) != facts["sha256"]:
+                    found.append(f"{name} has another SHA-256 than the manifest says")
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                found.append(f"{name} cannot be read: {error.strerror}")
+    return found

@@ -12,7 +12,8 @@ import errno
 import importlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -63,35 +64,67 @@ TROUBLES = {
     ),
     errno.EROFS: ("the file system can only be read", "make it writable, or give another folder"),
     errno.EACCES: ("the system does not allow this", "give yourself the right to it, or give another folder"),
+    errno.EPERM: ("the system does not allow this", "give yourself the right to it, or give another folder"),
     errno.EIO: ("the device reports an error", "look at the disk with the system's own tools, and copy what is there"),
+    errno.ESTALE: ("the network file system lost the file", "see that its server is there and mount it again"),
+    errno.ENOTCONN: ("the file system is no longer connected", "mount it again"),
+    errno.ETIMEDOUT: ("the file system does not answer", "see that its server is there"),
+    errno.ENAMETOOLONG: ("the path is longer than the system allows", "give shorter names or another folder"),
+    errno.ELOOP: ("links lead round in a circle", "correct the links, or give another path"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "give another path"),
+    errno.EISDIR: ("a folder stands where a file is needed", "give another path"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
     errno.ENFILE: ("too many files are open on this machine", "close other programs"),
     errno.ENOMEM: ("there is not enough memory", "close other programs, or make less at a time"),
 }
 """What the system says -> what that means, what to do."""
+OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""With these it helps to know how much is free, and how much is needed."""
 
 
 def trouble(error: BaseException, folder: Path, needed_bytes: int | None = None) -> SystemTrouble | None:
-    """The one sentence about what the system refused while `folder` was written; None where it is no such thing."""
+    """The one sentence about what the system refused while `folder` was used; None where it is no such thing."""
     number = error.errno if isinstance(error, OSError) else errno.ENOMEM if _is_want_of_memory(error) else None
-    if number not in TROUBLES:
+    if number is None or number not in TROUBLES:
         return None
     what, remedy = TROUBLES[number]
     named = getattr(error, "filename", None)
-    there = next((one for one in (folder, *folder.resolve().parents) if one.exists()), folder)
-    free = f"{shutil.disk_usage(there).free:,} bytes are free"
-    needed = f"{needed_bytes:,} bytes are needed, " if needed_bytes is not None else ""
     return SystemTrouble(
         what,
         where=named if named is not None else folder,
-        found=f"{needed}{free}" if number != errno.ENOMEM else error,
-        remedy=f"{remedy}; then the same command goes on from what was finished",
+        found=_space(folder, needed_bytes) if number in OF_SPACE else str(error) or type(error).__name__,
+        remedy=f"{remedy}; then give the same command again: what was finished is kept",
     )
 
 
+@contextmanager
+def one_sentence(folder: Path, needed_bytes: int | None = None) -> Iterator[None]:
+    """Turn what the system refuses inside this block into a `SystemTrouble`; every other error goes through."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = trouble(error, folder, needed_bytes)
+        if sentence is None:
+            raise
+        raise sentence from error
+
+
+def _space(folder: Path, needed_bytes: int | None) -> str:
+    """What is needed and what is free; a broken disk may not even say how much that is."""
+    needed = f"{needed_bytes:,} bytes are needed, " if needed_bytes is not None else ""
+    there = next((one for one in (folder, *folder.absolute().parents) if os.path.exists(one)), folder)
+    try:
+        return f"{needed}{shutil.disk_usage(there).free:,} bytes are free"
+    except OSError as error:
+        return f"{needed}how much is free cannot be found out ({error.strerror})"
+
+
 def _is_want_of_memory(error: BaseException) -> bool:
-    """Also torch's, which is a RuntimeError."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    """Also torch's, which are RuntimeErrors: of a processor's memory, and of an accelerator's."""
+    words = ("allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.base import console
-from danlu.base.errors import ArtifactError
+from danlu.base.errors import ArtifactError, one_sentence
 from danlu.base.records import Message
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def run(
     from danlu.infer.engine import Engine
     from danlu.infer.sampling import Sampling
 
-    loaded = load(folder)
+    with one_sentence(folder):
+        loaded = load(folder)
     if loaded.tokenizer is None or loaded.template is None:
         raise ArtifactError(
             "this model cannot chat: it has no chat template of danlu's",
@@ -43,7 +44,8 @@ def run(
             remedy="finetune it on conversations first",
         )
     tokenizer, length = loaded.tokenizer, loaded.config.context_length
-    engine = Engine(loaded.model, num_slots=1, length=length, vocabulary_limit=tokenizer.size)
+    with one_sentence(folder):
+        engine = Engine(loaded.model, num_slots=1, length=length, vocabulary_limit=tokenizer.size)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, stop_ids=tokenizer.stop_ids)
     conversation = Conversation(engine, loaded.template, sampling, system)
     is_terminal = sys.stdin.isatty()

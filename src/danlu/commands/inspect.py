@@ -23,7 +23,7 @@ def run(folder: Path, *, as_json: bool = False) -> None:
     if as_json:
         console.write(json.dumps(manifest, ensure_ascii=False) + "\n")
         return
-    damage = artifact.check_files(folder, manifest)
+    damage = artifact.damage(folder, manifest)
     total = sum(facts["bytes"] for facts in manifest["files"].values())
     console.heading(f"{manifest['kind']}  {folder}")
     console.table(

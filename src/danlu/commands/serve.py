@@ -10,7 +10,7 @@ from pathlib import Path
 
 from danlu.base import console
 from danlu.base.artifact import is_finished, read_manifest
-from danlu.base.errors import ArtifactError, UserError
+from danlu.base.errors import ArtifactError, SystemTrouble, UserError, one_sentence, trouble
 
 LONGEST_CONTEXT = 8192
 """Tokens a slot holds unless asked for more: memory is taken for all slots at the start."""
@@ -39,7 +39,8 @@ def run(
     world = discover()
     # In fp32 an answer is the same alone and beside others, which on a CPU costs little and is worth more.
     dtype = "float32" if world.device == "cpu" else world.dtype
-    loaded = load(folder, device=world.device, dtype=dtype)
+    with one_sentence(folder):
+        loaded = load(folder, device=world.device, dtype=dtype)
     if loaded.tokenizer is None:
         raise ArtifactError("the model folder has no tokenizer", where=folder, remedy="export the model again")
     context = loaded.config.context_length
@@ -54,7 +55,17 @@ def run(
     name = folder.resolve().name
     manifest = read_manifest(folder) if is_finished(folder) else {}
     facts = {"fingerprint": manifest.get("fingerprint", "unknown")[:16], "questions": manifest.get("questions", ())}
-    engine = Engine(loaded.model, num_slots=slots, length=room, vocabulary_limit=loaded.tokenizer.size)
+    try:
+        engine = Engine(loaded.model, num_slots=slots, length=room, vocabulary_limit=loaded.tokenizer.size)
+    except (MemoryError, RuntimeError) as error:
+        if trouble(error, folder) is None:
+            raise
+        raise SystemTrouble(
+            "there is not enough memory for so many tokens at a time",
+            where=folder,
+            found=f"--slots {slots}, --length {room}",
+            remedy="give fewer slots or a shorter length",
+        ) from error
     with application(engine, loaded.tokenizer, loaded.template, name=name, keys=keys, **facts) as app:
         _say_where(
             url_of(listening),

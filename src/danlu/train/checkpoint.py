@@ -22,8 +22,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from danlu.base import console
-from danlu.base.artifact import MANIFEST, check_files, digest, folder_in_place, sync_folder
-from danlu.base.errors import ArtifactError, trouble
+from danlu.base.artifact import MANIFEST, check_files, digest, folder_in_place, states_its_hash, sync_folder
+from danlu.base.errors import ArtifactError, one_sentence
 
 FORMAT_VERSION = 1
 KIND = "checkpoint"
@@ -59,14 +59,9 @@ def folder_name(step: int) -> str:
 
 def save(folder: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> Path:
     """Write checkpoint `step` below `folder`; on return it is on the disk; before that it is not there."""
-    try:
+    needed = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
+    with one_sentence(folder, needed):
         return _save(folder / folder_name(step), step, parts, facts)
-    except (OSError, MemoryError) as error:
-        needed = sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
-        sentence = trouble(error, folder, needed)
-        if sentence is None:
-            raise
-        raise sentence from error
 
 
 def _save(target: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> Path:
@@ -123,19 +118,19 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
-        claimed = manifest.pop("sha256")
-        fits = manifest["kind"] == KIND and manifest["format_version"] <= FORMAT_VERSION
-        step, facts = int(manifest["step"]), manifest["facts"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError("the checkpoint has no readable manifest", where=path, found=error) from None
-    if digest(manifest) != claimed:
+    if not isinstance(manifest, dict) or not states_its_hash(manifest):
         raise ArtifactError("the checkpoint's manifest was changed", where=path, found="another SHA-256 than it states")
-    if not fits or folder.name != folder_name(step):
-        raise ArtifactError("the folder is not a checkpoint of this place", where=folder, found=f"step {step}")
+    kind, version, step = (manifest.get(key) for key in ("kind", "format_version", "step"))
+    if kind != KIND or version != FORMAT_VERSION or type(step) is not int or folder.name != folder_name(step):
+        raise ArtifactError(
+            "the folder is not a checkpoint of this place", where=folder, found=f"{kind}, format {version}, step {step}"
+        )
     damage = check_files(folder, manifest)
     if damage:
         raise ArtifactError("the checkpoint is damaged", where=folder, found="; ".join(damage))
-    return Checkpoint(folder, step, facts)
+    return Checkpoint(folder, step, manifest["facts"])
 
 
 def steps_on_disk(folder: Path) -> list[int]:
