@@ -121,6 +121,7 @@ def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> No
         total_samples=2**40,
         batch_rows=size["rows"],
         micro_batch_rows=size["rows"],
+        learning_rate=LEARNING_RATE,
         schedule="constant",
         shape=Shape.of(2**30, warmup=0.0, decay=0.0, floor=1.0),
         clip=1.0,

@@ -11,6 +11,8 @@ import torch.distributed as dist
 
 from danlu.base.world import World
 from danlu.parallel import launch
+from danlu.train.planning import TRAINING_SHARE, minutes_left
+from tests.parallel.launched import MINUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +49,16 @@ def test_no_rank_takes_what_the_first_is_about_to_remove(ranks):
     first, second = (rank["recipe"] for rank in ranks)
     assert second == first
     assert first["old"] == {name: ["prepare"] for name in ("tokenizer", "shard", "pretrain", "finetune")}
+
+
+def test_minutes_are_measured_by_all_ranks_together_and_mean_the_same_to_each(ranks):
+    first, second = (rank["minutes"] for rank in ranks)
+    assert first == second
+    plan = first["plan"]
+    asked = plan["tokens_per_second"] * 60 * minutes_left(MINUTES, spent_seconds=1e9) * TRAINING_SHARE
+    row = plan["tokens"] / plan["total_samples"]
+    assert abs(plan["tokens"] - asked) <= row, "of so short a run half is for the steps"
+    assert first["metrics"]["steps"] == plan["steps"] == -(-plan["total_samples"] // plan["batch_rows"])
 
 
 def test_a_rank_that_has_heard_all_may_leave_after_the_first_has_gone(monkeypatch):

@@ -16,7 +16,7 @@ from danlu.base.config import read_settings
 from danlu.base.errors import ArtifactError, ConfigError, UserError
 from danlu.shards.files import RowSet
 from danlu.stages import finetune, pretrain, shard, tokenizer
-from danlu.train import planning, speed
+from danlu.train import dial, planning, speed
 from danlu.train.interrupts import Interrupted
 from danlu.train.loop import Progress
 from danlu.train.validation import Validation
@@ -163,6 +163,21 @@ def test_minutes_are_measured_once(inputs, tmp_path, monkeypatch):
     assert (fixed.folder / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes(), (
         "measuring left no trace in the weights"
     )
+
+
+def test_a_run_goes_on_at_the_batch_and_rate_that_it_began_with(inputs, tmp_path, monkeypatch):
+    """Whatever the dial of a later version says. What a person writes on the page wins, and is refused as before."""
+    settings = {key: value for key, value in PRETRAIN.items() if key not in ("batch_rows", "learning_rate")}
+    first = made(pretrain, tmp_path / "out", inputs, **settings)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    (tmp_path / "out" / "manifest.json").unlink()
+    (tmp_path / "out" / "model.safetensors").unlink()
+    monkeypatch.setattr(dial, "pace", lambda *_: dial.Pace(7, 0.1))
+    again = made(pretrain, tmp_path / "out", inputs, **settings)
+    assert again.manifest["order_hash"] == first.manifest["order_hash"]
+    assert json.loads((tmp_path / "out" / "plan.json").read_text()) == plan
+    with pytest.raises(ArtifactError, match="another plan"):
+        made(pretrain, tmp_path / "out", inputs, **{**settings, "batch_rows": plan["batch_rows"] + 1})
 
 
 def test_minutes_hold_what_was_spent_before_the_first_step():

@@ -8,6 +8,7 @@ Cost: that of pre-training per token; most runs are a few passes over far fewer 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def horizon(config: Config, model: ModelConfig) -> Horizon:
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Load the model, teach it conversations, show what changed, write its folder."""
+    began_at = time.perf_counter()
     from danlu import convert
     from danlu.parallel.collectives import barrier, joined
     from danlu.parallel.device import discover
@@ -77,7 +79,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     tokenizer = Tokenizer.load(inputs["tokenizer"].folder)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
         model = _model(convert.load(inputs["model"].folder), tokenizer, config)
-        course = _course(config, model, tokenizer, inputs["shards"].folder, out)
+        course = _course(config, model, tokenizer, inputs["shards"].folder, out, began_at)
         outcome = teach(course, world)
         if world.is_first:
             _say_before_and_after(out, outcome.used_step)
@@ -124,7 +126,9 @@ def _model(loaded: Loaded, tokenizer: Tokenizer, config: Config) -> Transformer:
     return model
 
 
-def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Path, out: Path) -> Course:
+def _course(
+    config: Config, model: Transformer, tokenizer: Tokenizer, shards: Path, out: Path, began_at: float
+) -> Course:
     from danlu.train.course import Course, Lessons
 
     lessons = Lessons.open(shards, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
@@ -135,7 +139,10 @@ def _course(config: Config, model: Transformer, tokenizer: Tokenizer, shards: Pa
         lessons=lessons,
         config=config,
         horizon=horizon(config, model.config),
-        pace=lambda tokens: pace(config, model.config, lessons.rows.row_length, tokens),
+        batch_rows=config.batch_rows,
+        learning_rate=config.learning_rate,
+        dial=lambda tokens: Pace(config.batch_rows, config.learning_rate),
+        began_at=began_at,
         show=lambda: _answer(model, tokenizer, asked, config.watch.sample_tokens),
     )
 

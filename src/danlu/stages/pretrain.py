@@ -7,6 +7,7 @@ Cost: 6 × parameters FLOPs per token and more for attention; 16 bytes of memory
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from danlu.train.course import Course, Lessons
     from danlu.train.planning import Horizon
 
-VERSION = 2
+VERSION = 3
 TRAINING_ROWS, VALIDATION_ROWS = "pretrain-train", "pretrain-validation"
 MADE_WITH = (MANIFEST, "plan.json")
 """Files of a model folder that tell how it was made, not what it is."""
@@ -123,6 +124,7 @@ def horizon(config: Config, model: ModelConfig) -> Horizon:
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Build the model, teach it, write its folder."""
+    began_at = time.perf_counter()
     from danlu import convert
     from danlu.parallel.collectives import barrier, joined
     from danlu.parallel.device import discover
@@ -134,7 +136,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     lessons = Lessons.open(inputs["shards"].folder, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
     with joined(discover(config.parallel.device, config.parallel.dtype)) as world:
         model, began_with = _beginning(config, tokenizer, lessons.rows.row_length)
-        course = _course(config, model, lessons, tokenizer, inputs, out)
+        course = _course(config, model, lessons, tokenizer, inputs, out, began_at)
         outcome = teach(course, world)
         if world.is_first:
             card = _card(config, model, outcome.validation["loss"], outcome.progress.tokens)
@@ -175,6 +177,7 @@ def _course(
     tokenizer: Tokenizer,
     inputs: Mapping[str, Artifact],
     out: Path,
+    began_at: float,
 ) -> Course:
     from danlu.train import forecast
     from danlu.train.course import Course
@@ -186,7 +189,10 @@ def _course(
         lessons=lessons,
         config=config,
         horizon=horizon(config, model.config),
-        pace=lambda tokens: pace(config, model.config, row_length, tokens),
+        batch_rows=config.batch_rows,
+        learning_rate=config.learning_rate,
+        dial=lambda tokens: pace(config, model.config, row_length, tokens),
+        began_at=began_at,
         show=lambda: _continue(config, model, tokenizer, lessons.validation),
         foretell=lambda tokens: forecast.predict(
             forecast.likeness(config.model_dump(mode="json"), inputs, stages.in_full), tokens

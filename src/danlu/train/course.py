@@ -83,21 +83,23 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Course:
-    """A model, what it shall learn, and how; what `config` leaves open is decided by the stage."""
+    """A model, what it shall learn, and how. None: the dial's, by the length; `began_at`: when the stage did."""
 
     out: Path
     model: Transformer
     lessons: Lessons
     config: TrainingConfig
     horizon: Horizon
-    pace: Callable[[int], Pace]
+    batch_rows: int | None
+    learning_rate: float | None
+    dial: Callable[[int], Pace]
+    began_at: float
     show: Show
     foretell: Foretell | None = None
 
 
 def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
-    began_at = time.perf_counter()
     config, lessons = course.config, course.lessons
     for name, rows, remedy in (("train", lessons.rows, MORE), ("validation", lessons.validation, MORE_HELD_OUT)):
         if rows.num_rows == 0 or rows.num_targets == 0:
@@ -110,7 +112,9 @@ def teach(course: Course, world: World) -> Outcome:
     placed = _placed(course, world)
     samples = Samples(lessons.rows, config.seed)
     choices = Choices(
-        course.pace,
+        course.batch_rows,
+        course.learning_rate,
+        course.dial,
         lambda batch_rows: micro_batch(batch_rows)[0],
         config.optimizer,
         config.watch,
@@ -119,7 +123,7 @@ def teach(course: Course, world: World) -> Outcome:
     )
     rehearsal = Rehearsal(
         lambda plan, seconds: rehearse(placed, samples, world, plan, config.optimizer, seconds),
-        lambda: time.perf_counter() - began_at,
+        lambda: time.perf_counter() - course.began_at,
         model_config.flops_per_token(row_length),
     )
     plan, peak_flops = plan_run(course.out, course.horizon, lessons.rows, world, choices, rehearsal, course.foretell)

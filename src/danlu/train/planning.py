@@ -2,7 +2,7 @@
 
 In: settings, the row set, a learner. Out: `Plan`, and `plan.json` beside it. Called by the training stages; `show` asks
 the same functions before the run. Minutes are measured when the run begins and never again: a resumed run reads the
-file, so that its schedule stays what it was.
+file, so that length, batch, rate and schedule stay what they were.
 """
 
 from __future__ import annotations
@@ -53,26 +53,29 @@ class Horizon:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a plan is made of besides its length; the length decides the pace."""
+    """What a plan is made of besides its length; what the page leaves open (None) is the dial's, by the length."""
 
-    pace: Callable[[int], Pace]
+    batch_rows: int | None
+    learning_rate: float | None
+    dial: Callable[[int], Pace]
     micro_batch_rows: Callable[[int], int]
     optimizer: OptimizerSettings
     watch: WatchSettings
     checkpoints: CheckpointSettings
     seed: int
 
-    def plan(self, samples: int, tokens: int) -> Plan:
-        """The plan for a run over `samples` rows that hold `tokens`."""
-        pace = self.pace(tokens)
-        steps = -(-samples // pace.batch_rows)
+    def plan(self, samples: int, tokens: int, kept: Pace | None = None) -> Plan:
+        """The plan for a run over `samples` rows that hold `tokens`; `kept` is what the dial said when it began."""
+        found = self.dial(tokens) if kept is None else kept
+        rows = self.batch_rows if self.batch_rows is not None else found.batch_rows
+        steps = -(-samples // rows)
         looks = max(FEWEST_STEPS_BETWEEN_LOOKS, steps // LOOKS_IN_A_RUN)
         every, save_every, rule = self.watch.evaluate_every, self.checkpoints.save_every, self.optimizer
         return Plan(
             total_samples=samples,
-            batch_rows=pace.batch_rows,
-            micro_batch_rows=self.micro_batch_rows(pace.batch_rows),
-            learning_rate=pace.learning_rate,
+            batch_rows=rows,
+            micro_batch_rows=self.micro_batch_rows(rows),
+            learning_rate=self.learning_rate if self.learning_rate is not None else found.learning_rate,
             schedule=rule.schedule,
             shape=Shape.of(steps, warmup=rule.warmup, decay=rule.decay, floor=rule.floor),
             clip=rule.clip,
@@ -102,24 +105,21 @@ def plan_run(
     rehearsal: Rehearsal,
     foretell: Foretell | None = None,
 ) -> tuple[Plan, float]:
-    """The run's plan and the matrix peak of all ranks; both come from `plan.json` where it has them."""
+    """The run's plan, and the matrix peak of all ranks as they are now.
+
+    Length, batch and rate come from `plan.json` where it has them: what the dial or the clock would say today is no
+    matter to a run that goes on.
+    """
     stored = _read(out / PLAN)
     barrier(world)  # nobody writes before all have looked
-    if stored.keys() >= {"total_samples", "peak_flops"}:
-        samples = int(stored["total_samples"])
-        return choices.plan(samples, tokens_in(samples, row_set)), float(stored["peak_flops"])
     peak = from_first(matmul_peak(world), world) * world.size
-    speed = None
-    if horizon.minutes is not None:
-        seconds = measured_seconds(horizon.minutes)
-        console.say(f"  measuring this machine's speed for {seconds:.0f} seconds", style="dim")
-        guess = round(60 * horizon.minutes * GUESSED_UTILISATION * peak / rehearsal.flops_per_token)
-        speed = rehearsal.measure(choices.plan(row_set.num_rows, max(1, guess)), seconds)
-        horizon = replace(horizon, minutes=minutes_left(horizon.minutes, from_first(rehearsal.spent(), world)))
-    samples = total_samples(horizon, row_set, speed)
-    tokens = tokens_in(samples, row_set)
-    plan = choices.plan(samples, tokens)
+    if stored.keys() >= {"total_samples", "batch_rows", "learning_rate"}:
+        samples = int(stored["total_samples"])
+        kept = Pace(int(stored["batch_rows"]), float(stored["learning_rate"]))
+        return choices.plan(samples, tokens_in(samples, row_set), kept), peak
+    plan, speed = _planned(horizon, row_set, world, choices, rehearsal, peak)
     if world.is_first:
+        tokens = tokens_in(plan.total_samples, row_set)
         facts = {
             "total_samples": plan.total_samples,
             "steps": plan.steps,
@@ -132,6 +132,27 @@ def plan_run(
         }
         write_atomically(out / PLAN, json.dumps({**stored, **facts}, indent=1) + "\n")
     return plan, peak
+
+
+def _planned(
+    horizon: Horizon, row_set: RowSet, world: World, choices: Choices, rehearsal: Rehearsal, peak: float
+) -> tuple[Plan, float | None]:
+    """The plan, and the tokens per second that it stands on where the length is given in minutes."""
+    if horizon.minutes is None:
+        samples = total_samples(horizon, row_set, None)
+        return choices.plan(samples, tokens_in(samples, row_set)), None
+    seconds = measured_seconds(horizon.minutes)
+    console.say(f"  measuring this machine's speed for {seconds:.0f} seconds", style="dim")
+    guess = round(60 * horizon.minutes * GUESSED_UTILISATION * peak / rehearsal.flops_per_token)
+    plan = choices.plan(row_set.num_rows, max(1, guess))
+    while True:
+        speed = rehearsal.measure(plan, seconds)
+        left = replace(horizon, minutes=minutes_left(horizon.minutes, from_first(rehearsal.spent(), world)))
+        samples = total_samples(left, row_set, speed)
+        found = choices.plan(samples, tokens_in(samples, row_set))
+        if found.micro_batch_rows == plan.micro_batch_rows or seconds < SHORTEST_MEASURE:
+            return found, speed
+        plan, seconds = found, 0.0  # another shape is compiled anew: let that happen now, and count it
 
 
 def stored_forecast(out: Path) -> Mapping[str, float] | None:

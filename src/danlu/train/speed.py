@@ -31,13 +31,18 @@ WARM_UP_STEPS = 2
 FEWEST_STEPS = 3
 
 
-def measure(step: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
+def measure(
+    step: Callable[[], int],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    fewest_steps: int = FEWEST_STEPS,
+) -> float:
     """Tokens per second of `step`, which does one and returns its tokens; the first calls are not counted."""
     warn_where_busy()
     for _ in range(WARM_UP_STEPS):
         step()
     began_at, tokens, steps = clock(), 0, 0
-    while clock() < began_at + seconds or steps < FEWEST_STEPS:
+    while clock() < began_at + seconds or steps < fewest_steps:
         tokens += step()
         steps += 1
     return tokens / max(clock() - began_at, 1e-9)
@@ -57,22 +62,31 @@ def warn_where_busy() -> None:
 def rehearse(
     model: Transformer, samples: Samples, world: World, plan: Plan, settings: OptimizerSettings, seconds: float
 ) -> float:
-    """Tokens per second of all ranks on the run's own first samples, as rank 0 measured it.
+    """Tokens per second of all ranks on the run's own first samples, gradients summed as in the run.
 
-    Each rank steps on its share alone, without collectives, because ranks would not agree on when the time is over.
+    Ranks would not agree on when the time is over: the first one finds by itself how many steps fill it, then all do
+    that many together. The weights are put back; every step of the run seeds its own randomness.
     """
     kept = [parameter.detach().clone() for parameter in model.parameters()]
-    alone = replace(world, rank=0, size=1)
-    rehearsing = Learner(model, Optimizer(model, settings, learning_rate=1e-4), next_token, samples, alone)
-    small = replace(plan, batch_rows=max(1, plan.batch_rows // world.size), total_samples=2**62)
+    optimizer = Optimizer(model, settings, learning_rate=1e-4)
     progress = Progress()
 
-    def step() -> int:
-        return update(rehearsing, small, progress, time.perf_counter).tokens
+    def step_of(taking_part: World, run: Plan) -> Callable[[], int]:
+        learner = Learner(model, optimizer, next_token, samples, taking_part)
+        return lambda: update(learner, run, progress, time.perf_counter).tokens
 
-    found = measure(step, seconds) * world.size
+    endless = replace(plan, total_samples=2**62)
+    if world.size == 1:
+        found = measure(step_of(world, endless), seconds)
+    else:
+        mine = replace(endless, batch_rows=-(-plan.batch_rows // world.size))
+        alone = measure(step_of(replace(world, rank=0, size=1), mine), seconds / 2)
+        tokens_a_step = mine.batch_rows * samples.row_set.row_length
+        steps = round(from_first(max(FEWEST_STEPS, seconds / 2 * alone / tokens_a_step), world))
+        restore(model, kept)
+        found = from_first(measure(step_of(world, endless), 0.0, fewest_steps=steps), world)
     restore(model, kept)
-    return from_first(found, world)
+    return found
 
 
 def restore(model: Transformer, kept: list[Tensor]) -> None:
