@@ -17,7 +17,7 @@ from danlu.corpus.settings import Files
 engine._clean = lambda unit, cleaner: unit
 part = tuple(given_files([Files(path=sys.argv[1])], "sources"))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-sizes = [path.stat().st_size for path in engine._make(part, Cleaner(), Path(sys.argv[2]) / "0")]
+sizes = [path.stat().st_size for path in engine._make(engine.Job(part, Path(sys.argv[2]) / "0"), Cleaner())]
 print(len(sizes), max(sizes), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 

@@ -25,7 +25,7 @@ def test_the_hash_of_sources_follows_their_content(tmp_path):
 def test_raw_text_at_rest_is_hashed_once_a_process(tmp_path, monkeypatch):
     monkeypatch.setattr(stamps, "REST_SECONDS", -1.0)
     read = []
-    monkeypatch.setattr(stamps, "hash_file", lambda path, advance: read.append(path.name) or f"hash {len(read)}")
+    monkeypatch.setattr(stamps, "_hash", lambda path, *_: read.append(path.name) or f"hash {len(read)}")
     (tmp_path / "a.txt").write_text("one")
     first, second = (recorded(stamped(source_files([Source(path=str(tmp_path))]))) for _ in range(2))
     assert first == second

@@ -84,7 +84,7 @@ def _small_shards(monkeypatch):
 
 
 def test_RD5_any_number_of_workers_and_any_order_of_files_give_the_same_bytes(tmp_path):
-    """The processes cut at 16 MB and we at a few kilobytes: where the cuts lie changes no byte either."""
+    """The large file is cut into shares, which the processes clean; where the cuts lie changes no byte either."""
     found = {}
     for number, workers in enumerate((1, 1, 2, 4)):
         top = tmp_path / str(number) / "text"
@@ -102,7 +102,7 @@ def test_RD5_the_shares_of_a_large_file_are_all_of_it_and_nothing_twice(tmp_path
     (large,) = [one for one in files if one.file.name.endswith("large.jsonl")]
     stem = tmp_path / "000000"
     for share in reversed(range(shares)):
-        engine._make_all((large,), Cleaner, stem, (share, shares))
+        engine._make_all(engine.Job((large,), stem, SHARD_BYTES), Cleaner, (share, shares))
     ours, theirs = Cleaner(), Cleaner()
     read = [piece for shard in engine._made(stem) for piece in engine._read(shard, theirs)]
     assert read == list(engine.cleaned([large.file], ours))

@@ -11,11 +11,14 @@ are others now. What depends on other records (duplicates, names, sides) is `pip
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from itertools import count, takewhile
 from pathlib import Path
@@ -37,8 +40,20 @@ SHARD_BYTES = 1 << 24
 NAME_CHARACTERS = 32
 Piece: TypeAlias = Unit | Closed
 Part: TypeAlias = tuple[Stamped, ...]
-Job: TypeAlias = tuple[Part, Path]
-"""Some files, and how the names of their shards begin."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some files, how the names of their shards begin, and how large those become."""
+
+    part: Part
+    stem: Path
+    shard_bytes: int = SHARD_BYTES
+
+    @property
+    def is_large(self) -> bool:
+        """True where one process alone would take long."""
+        return sum(one.size_bytes for one in self.part) > 2 * self.shard_bytes
 
 
 def cleaned(files: Iterable[SourceFile], cleaner: Cleaner) -> Iterator[Piece]:
@@ -60,14 +75,19 @@ class Work:
     files: Sequence[Stamped]
     make_cleaner: Callable[[], Cleaner]
     folder: Path
+    shard_bytes: int = field(default_factory=lambda: SHARD_BYTES)
 
     def pieces(self, cleaner: Cleaner, workers: int = 1) -> Iterator[Piece]:
         """What `cleaned` gives, in its order; what the processes counted is added to the counters of `cleaner`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        jobs = [(part, self.folder / _name(part)) for part in _parts(self.files)]
-        self._sweep({stem.name for _, stem in jobs})
+        jobs = list(self._jobs())
+        self._sweep({job.stem.name for job in jobs})
         for shard in self._alone(jobs) if workers == 1 else self._together(jobs, workers):
             yield from _read(shard, cleaner)
+
+    def _jobs(self) -> Iterator[Job]:
+        for part in _parts(self.files, self.shard_bytes):
+            yield Job(part, self.folder / _name(part, self.shard_bytes), self.shard_bytes)
 
     def _sweep(self, names: Collection[str]) -> None:
         """Remove shards of files that are others now or gone, and those that a kill left half written."""
@@ -76,18 +96,18 @@ class Work:
                 path.unlink()
 
     def _alone(self, jobs: Sequence[Job]) -> Iterator[Path]:
-        for part, stem in jobs:
-            yield from _make(part, self.make_cleaner(), stem)
+        for job in jobs:
+            yield from _make(job, self.make_cleaner())
 
     def _together(self, jobs: Sequence[Job], workers: int) -> Iterator[Path]:
         context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks
-        pool = ProcessPoolExecutor(workers, mp_context=context)
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_the_parent)
         try:
-            started = [(stem, self._submit(pool, part, stem, workers)) for part, stem in jobs]
-            for stem, futures in started:
+            started = [(job, self._submit(pool, job, workers)) for job in jobs]
+            for job, futures in started:
                 for future in futures:
                     future.result()
-                yield from _made(stem)
+                yield from _made(job.stem)
         except BrokenProcessPool as error:
             raise DataError(
                 "a process that cleans was killed, perhaps for want of memory, or could not start from a script",
@@ -98,10 +118,26 @@ class Work:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _submit(self, pool: ProcessPoolExecutor, part: Part, stem: Path, workers: int) -> list[Future[None]]:
+    def _submit(self, pool: ProcessPoolExecutor, job: Job, workers: int) -> list[Future[None]]:
         """A large file is read by every process, and each cleans its share of the shards: reading takes less."""
-        shares = workers if sum(one.size_bytes for one in part) > 2 * SHARD_BYTES else 1
-        return [pool.submit(_make_all, part, self.make_cleaner, stem, (share, shares)) for share in range(shares)]
+        shares = workers if job.is_large else 1
+        return [pool.submit(_make_all, job, self.make_cleaner, (share, shares)) for share in range(shares)]
+
+
+def _end_with_the_parent() -> None:
+    """Let this process end when the one that started it does, be that killed.
+
+    It would do what is left of the work first, beside whoever makes the corpus again, and then wait for more for ever.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    """The system closes the sentinel with the last process that holds its other end, which is the parent alone."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _clean(unit: Unit, cleaner: Cleaner) -> Unit:
@@ -110,38 +146,39 @@ def _clean(unit: Unit, cleaner: Cleaner) -> Unit:
     return replace(unit, content=cleaner.clean(unit.content))
 
 
-def _parts(files: Sequence[Stamped]) -> Iterator[Part]:
+def _parts(files: Sequence[Stamped], shard_bytes: int) -> Iterator[Part]:
     """Neighbouring files together until they fill a shard: a million small ones are not a million jobs."""
     held: list[Stamped] = []
     size = 0
     for one in files:
         held.append(one)
         size += one.size_bytes
-        if size >= SHARD_BYTES:
+        if size >= shard_bytes:
             yield tuple(held)
             held, size = [], 0
     if held:
         yield tuple(held)
 
 
-def _name(part: Part) -> str:
+def _name(part: Part, shard_bytes: int) -> str:
     """How the shards of these files begin: with the hash of all that they are read from, and where they are cut."""
-    hashed = sha256(str(SHARD_BYTES).encode())
+    hashed = sha256(str(shard_bytes).encode())
     for one in part:  # wherever the folder lies now
         hashed.update(repr((replace(one.file, path=Path(one.file.path.name)), one.sha256)).encode())
     return hashed.hexdigest()[:NAME_CHARACTERS]
 
 
-def _make_all(part: Part, make_cleaner: Callable[[], Cleaner], stem: Path, share: tuple[int, int]) -> None:
-    for _ in _make(part, make_cleaner(), stem, share):
+def _make_all(job: Job, make_cleaner: Callable[[], Cleaner], share: tuple[int, int]) -> None:
+    for _ in _make(job, make_cleaner(), share):
         pass
 
 
-def _make(part: Part, cleaner: Cleaner, stem: Path, share: tuple[int, int] = (0, 1)) -> Iterator[Path]:
+def _make(job: Job, cleaner: Cleaner, share: tuple[int, int] = (0, 1)) -> Iterator[Path]:
     """Clean every shard of this share (which of how many) that is not there yet; the paths of them all, in order."""
     which, shares = share
-    for number, pieces in enumerate(_cut(part)):
-        path = _shard(stem, number)
+    made = 0
+    for number, pieces in enumerate(_cut(job)):
+        path = _shard(job.stem, number)
         if number % shares != which:
             deque(pieces, maxlen=0)
             continue
@@ -154,9 +191,25 @@ def _make(part: Part, cleaner: Cleaner, stem: Path, share: tuple[int, int] = (0,
             for piece in pieces:
                 for line in _written(piece, own):
                     shard += line + b"\n"
-            refuse_changed(part)
+            refuse_changed(job.part, sure=False)
             write_atomically(path, orjson.dumps(counts) + b"\n" + shard)
+            made += 1
         yield path
+    if made:
+        _be_sure(job)
+
+
+def _be_sure(job: Job) -> None:
+    """DataError where a file did not only grow while it was read; then no shard of it is worth anything.
+
+    Asked once: to hash the beginning of a log with each of its shards would take the square of its size.
+    """
+    try:
+        refuse_changed(job.part)
+    except DataError:
+        for path in _made(job.stem):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _counters(cleaner: Cleaner) -> list[str]:
@@ -173,27 +226,27 @@ def _made(stem: Path) -> Iterator[Path]:
     return takewhile(Path.exists, (_shard(stem, number) for number in count()))
 
 
-def _cut(part: Part) -> Iterator[Iterator[Piece]]:
-    """Everything that the readers of some files hand out, in pieces of SHARD_BYTES; each is to be exhausted."""
-    stream = _raw(part)
+def _cut(job: Job) -> Iterator[Iterator[Piece]]:
+    """Everything that the readers of some files hand out, in pieces of a shard; each is to be exhausted."""
+    stream = _raw(job.part)
     for first in stream:
-        yield _until_full(first, stream)
+        yield _until_full(first, stream, job.shard_bytes)
 
 
 def _raw(part: Part) -> Iterator[Piece]:
     for one in part:
-        reader = FileReader(one.file)
+        reader = FileReader(one.file, one.size_bytes)
         yield from reader
         yield reader.closed()
 
 
-def _until_full(first: Piece, stream: Iterator[Piece]) -> Iterator[Piece]:
+def _until_full(first: Piece, stream: Iterator[Piece], shard_bytes: int) -> Iterator[Piece]:
     piece: Piece | None = first
     size = 0
     while piece is not None:
         yield piece
         size += piece.size_bytes if isinstance(piece, Unit) else 0
-        piece = next(stream, None) if size < SHARD_BYTES else None
+        piece = next(stream, None) if size < shard_bytes else None
 
 
 def _written(piece: Piece, cleaner: Cleaner) -> tuple[bytes, bytes]:

@@ -62,8 +62,10 @@ def pages(file: IO[bytes], column: Any) -> Iterator[Page]:
 
 def _start(column: Any) -> int:
     places = [column.data_page_offset, column.dictionary_page_offset if column.has_dictionary_page else None]
-    start = min(place for place in places if place is not None and place > 0)
-    return int(start)
+    stated = [int(place) for place in places if place is not None and place > 0]
+    if not stated:
+        raise BadPage("a column that begins nowhere")
+    return min(stated)
 
 
 def _page(file: IO[bytes], at: int, end: int) -> Page:

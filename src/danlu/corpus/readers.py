@@ -36,12 +36,13 @@ KNOWN_COLUMNS = (
 class FileReader:
     """The units of one file. `bytes_read` equals the units' sizes plus `bytes_between` once all are handed out.
 
-    Bytes are those of the decompressed file, as UTF-8 where it is in another encoding; of a Parquet file or a JSON
-    array those of the records' text, because its layout belongs to no record.
+    `size_bytes` is where to end, for a file that somebody writes on: it is read as it was when it was stamped. Bytes
+    are those of the decompressed file, as UTF-8 where it is in another encoding; of a Parquet file or a JSON array
+    those of the records' text, because its layout belongs to no record.
     """
 
-    def __init__(self, file: SourceFile):
-        self.file = file
+    def __init__(self, file: SourceFile, size_bytes: int | None = None):
+        self.file, self._size_bytes = file, size_bytes
         self.bytes_read = self.bytes_between = 0
         self.encoding = ""
         self._likely: str | None = None
@@ -165,8 +166,8 @@ class FileReader:
 
     def table_units(self) -> Iterator[Unit]:
         """Rows of a Parquet file; a damaged row group does not cost the others, and a swelling one ends the file."""
-        with tables.opened(self.file.path) as table:
-            columns = [name for name in table.names if name in (*KNOWN_COLUMNS, self.file.text_field)]
+        with tables.opened(self.file.path, self._size_bytes) as table:
+            columns = table.columns(dict.fromkeys((*KNOWN_COLUMNS, self.file.text_field)))
             if not columns:
                 raise StreamDamaged("unknown_shape", f"{table.num_rows:,} rows of {', '.join(table.names[:8])}")
             for group in range(len(table.group_rows)):
@@ -185,19 +186,23 @@ class FileReader:
                 raise
             lost = f"parquet: {rows - done:,} rows of group {group}: {damage.detail}"
             yield self._rejected(damage.reason, b"", 0, lost)
-            self._number += rows - done - 1  # the rows after the damage keep their numbers
+            self._number += max(0, rows - done - 1)  # the rows after the damage keep their numbers
 
-    def _row(self, fields: dict[str, Any] | None) -> Unit:
-        if fields is None:
-            return self._rejected("broken_characters", b"", 0, "text that is not UTF-8, which Parquet demands")
+    def _row(self, fields: dict[str, Any] | tables.BadRow) -> Unit:
+        if isinstance(fields, tables.BadRow):
+            self.bytes_read += fields.size_bytes
+            return self._rejected(fields.reason, b"", fields.size_bytes, fields.detail)
         text = fields.get(self.file.text_field)
-        data = text.encode("utf-8", "replace") if isinstance(text, str) else orjson.dumps(fields, default=str)
+        try:
+            data = text.encode("utf-8", "replace") if isinstance(text, str) else orjson.dumps(fields, default=str)
+        except TypeError as error:  # nested deeper than anything that is written
+            return self._rejected("bad_field", b"", 0, str(error))
         self.bytes_read += len(data)
         return self._record(dict, fields, data, len(data))
 
     def _utf8(self) -> Iterator[bytes]:
         """The file's bytes as UTF-8, counted; StreamDamaged where no encoding explains them."""
-        stream = chunks(self.file.path)
+        stream = chunks(self.file.path, self._size_bytes)
         first: list[bytes] = []
         damage = None
         try:

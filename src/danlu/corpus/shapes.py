@@ -16,6 +16,7 @@ import orjson
 
 from danlu.base.records import Conversation, Document, Message, Role, Split, ToolCall
 from danlu.corpus.units import Record
+from danlu.corpus.values import loads
 
 ROLE_NAMES: dict[str, Role] = {
     "system": "system",
@@ -47,6 +48,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }
 MAX_TASK_CHARACTERS = 40
+MAX_TOOL_DEPTH = 100
+"""Objects and lists in one another. Descriptions of functions need ten; what writes a record wraps them deeper, and the
+JSON writer ends at 254."""
 LANGUAGE_NAMES = {"zh": "zh", "cn": "zh", "chinese": "zh", "en": "en", "english": "en"}
 
 
@@ -142,7 +146,18 @@ def _tools(fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
         raise Misshapen("bad_field", "tools: a list of objects is needed")
+    if any(_is_deeper(tool, MAX_TOOL_DEPTH) for tool in value):
+        raise Misshapen("bad_field", f"tools: nested more than {MAX_TOOL_DEPTH} deep")
     return tuple(_parsed(_json(tool, "tools"), "tools") for tool in value)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """True where more objects and lists than `depth` stand in one another."""
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    return depth == 0 or any(
+        _is_deeper(one, depth - 1) for one in (value.values() if isinstance(value, Mapping) else value)
+    )
 
 
 def _json(value: Any, key: str) -> str:
@@ -154,8 +169,8 @@ def _json(value: Any, key: str) -> str:
 
 def _parsed(text: str, key: str) -> Any:
     try:
-        return orjson.loads(text)
-    except ValueError as error:
+        return loads(text.encode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
         raise Misshapen("bad_field", f"{key}: not valid JSON: {error}") from None
 
 

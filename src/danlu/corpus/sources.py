@@ -7,14 +7,16 @@ what cannot be read as `Unit`s with their reason. Called by `readers` and `raw`.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from danlu.base.errors import DataError
+from danlu.base.errors import DataError, SystemTrouble
 from danlu.base.records import Split
 from danlu.corpus.shapes import SPLIT_NAMES
+from danlu.corpus.streams import refused
 
 TEXT, LINES, ARRAY, TABLE = "text", "lines", "array", "table"
 FORMATS = {
@@ -31,6 +33,8 @@ COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".rar")
 """Never unpacked: the names in them say where files go, and any place can be said."""
 BLANK_LINE = "blank line"
+UNPRINTABLE = re.compile(r"[\udc80-\udcff\ufffd]")
+"""Bytes that are no characters, as Python holds them in the name of a file, and the mark that stands for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,6 @@ def _refuse(error: OSError) -> None:
 
 
 def _source_file(path: Path, name: str, source: Source) -> SourceFile:
-    printable = os.fsencode(name).decode("utf-8", "replace")  # what the disk holds, whatever the locale makes of it
     reason, detail = _obstacle(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
@@ -128,7 +131,7 @@ def _source_file(path: Path, name: str, source: Source) -> SourceFile:
         reason, detail = "unknown_format", f"an archive: unpack it first; {known}" if is_packed else known
     return SourceFile(
         path=path,
-        name=printable,
+        name=_printable(name),
         format=None if reason else kind,
         separator=source.separator,
         text_field=source.text_field,
@@ -136,6 +139,20 @@ def _source_file(path: Path, name: str, source: Source) -> SourceFile:
         reason=reason,
         detail=detail,
     )
+
+
+def _printable(name: str) -> str:
+    """What the disk holds, whatever the locale makes of it: each byte that is no UTF-8 is a mark and two hex digits.
+
+    No two names give the same: a mark that a name has itself is written in this way too.
+    """
+    text = os.fsencode(name).decode("utf-8", "surrogateescape")
+    return UNPRINTABLE.sub(_marked, text)
+
+
+def _marked(found: re.Match[str]) -> str:
+    data = found[0].encode("utf-8", "surrogateescape")
+    return "".join(f"\ufffd{byte:02x}" for byte in data)
 
 
 def _named_split(name: str) -> Split | None:
@@ -153,6 +170,9 @@ def _obstacle(path: Path) -> tuple[str, str]:
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        meaning = refused(error, path)
+        if isinstance(meaning, SystemTrouble):
+            raise meaning from error
         return "not_a_file", f"it cannot be followed: {error.strerror}"
     if not stat.S_ISREG(mode):
         return "not_a_file", "a link to a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, digest, fingerprint, open_artifact, seal, write_atomically
@@ -80,7 +80,9 @@ class Config(Settings):
         exclude=True,  # any number makes the same bytes, so it is no part of what was made
         description="processes that read and clean; the result is the same for any number",
     )
-    seed: int = Field(0, description="key of the split, and the seed of what is generated")
+    seed: int = Field(0, ge=-(2**63), lt=2**63, description="key of the split, and the seed of what is generated")
+    _planned: Any = PrivateAttr(())
+    """What the raw files were when the stage was planned: a log that grows meanwhile is read up to there."""
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -97,7 +99,8 @@ class Config(Settings):
 
 def source_fingerprint(config: Config) -> str:
     """The name of the raw text: contents and names of all files, options and versions of all generators."""
-    return fingerprint("sources", VERSION, _listing(config, _given(config)), {})
+    config._planned = _given(config)
+    return fingerprint("sources", VERSION, _listing(config, config._planned), {})
 
 
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
@@ -106,12 +109,12 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     from danlu.corpus.stamps import stamped
 
     started_at = time.monotonic()
-    given = _given(config)
+    given = _given(config, config._planned)
     listing = _listing(config, given)
     made_from = digest({"version": VERSION, "config": config.model_dump(mode="json"), "listing": listing})
     if not raw.is_sealed(out, made_from):
         _make(config, out, given, _rules(config))
-        raw.refuse_changes(listing, _listing(config, stamped([one.file for one in given])))
+        raw.refuse_changes(listing, _listing(config, stamped([one.file for one in given], given)))
         raw.seal_sources(out, listing, VERSION, made_from)
     scratch.clear_shards(out / SCRATCH)
     report, sources = json.loads((out / REPORT).read_bytes()), open_artifact(out / raw.FOLDER)
@@ -250,10 +253,10 @@ def _decontaminator(options: Decontaminate, cleaner: Cleaner) -> Decontaminator 
     return Decontaminator.of(files, Lengths(options.words, options.characters), cleaner.change)
 
 
-def _given(config: Config) -> list[Stamped]:
+def _given(config: Config, earlier: Iterable[Stamped] = ()) -> list[Stamped]:
     from danlu.corpus.raw import given_files
 
-    return given_files(config.sources, "prepare.sources")
+    return given_files(config.sources, "prepare.sources", earlier)
 
 
 def _evaluation(options: Decontaminate) -> list[Stamped]:
