@@ -35,7 +35,7 @@ class OptimizerSettings(Settings):
         default="muon", description="sgd, adam, adamw, or muon (hidden matrices by Muon, the rest by AdamW)"
     )
     weight_decay: float = Field(
-        default=0.1, ge=0, description="decoupled decay of matrices; never of embeddings, norms, biases"
+        default=0.1, ge=0, description="decay of matrices, never of embeddings, norms, biases; decoupled but with adam and sgd"
     )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam's decay of the second moment")
@@ -59,7 +59,7 @@ class WatchSettings(Settings):
     """What is looked at while training runs."""
 
     evaluate_every: int | None = Field(
-        default=None, ge=1, description="steps between validations; by default ten in the run"
+        default=None, ge=1, description="steps between validations; by default a tenth of the run, at least 20"
     )
     validation_rows: int = Field(
         default=256, ge=1, description="rows of the validation set that each validation reads, at most"
@@ -78,7 +78,7 @@ class CheckpointSettings(Settings):
     """What is kept of a run that is under way."""
 
     save_every: int | None = Field(
-        default=None, ge=1, description="steps between checkpoints; by default ten in the run"
+        default=None, ge=1, description="steps between checkpoints; by default a tenth of the run, at least 20"
     )
     keep: int = Field(default=2, ge=1, description="newest checkpoints that are kept; the best one is kept besides")
     finish: Literal["best", "last"] = Field(
