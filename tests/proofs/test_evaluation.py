@@ -27,10 +27,17 @@ MUTANTS = {
         "scored[row, piece.first : len(piece.ids)] = True",
         "scored[row, piece.first :] = True",
     ),
-    "E4": Mutant(
-        "src/danlu/evaluate/metrics.py",
-        'BLEU_TOKENIZERS = {"zh": "zh"',
-        'BLEU_TOKENIZERS = {"zh": "13a"',
+    "E4": (
+        Mutant(
+            "src/danlu/evaluate/metrics.py",
+            'BLEU_TOKENIZERS = {"zh": "zh"',
+            'BLEU_TOKENIZERS = {"zh": "13a"',
+        ),
+        Mutant(  # a line of Chinese is one word
+            "src/danlu/evaluate/metrics.py",
+            r'WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+")',
+            r'WORD = re.compile(r"[^\W_]+")',
+        ),
     ),
 }
 TEXTS = ["a", "the cat sat", "小明在河边。", "word " * 40, "", "时" * 70, "mixed 中文 text, 3.5", "x" * 130]
@@ -180,16 +187,50 @@ class ByCharacter:
         return "".join(sign if sign.isalnum() else " " for sign in spread).split()
 
 
-def test_E4_bleu_of_chinese_is_sacrebleus_by_its_chinese_tokenizer():
-    import sacrebleu
+def test_E4_bleu_of_chinese_is_of_its_characters_worked_out_by_hand():
+    """Of the answer's 8 characters 6 stand in the reference, of its 7 pairs 4, of 6 triples 2, of 5 fours 1."""
+    answer, wanted = "我今天去北京看书", "我今天去上海看书"
+    found = bleu([answer], [wanted], language="zh")
+    assert found.precisions == pytest.approx((100 * 6 / 8, 100 * 4 / 7, 100 * 2 / 6, 100 * 1 / 5))
+    assert (found.answer_length, found.reference_length, found.brevity_penalty) == (8, 8, 1.0)
+    assert found.score == pytest.approx(100 * (6 / 8 * 4 / 7 * 2 / 6 * 1 / 5) ** (1 / 4), abs=1e-6)
+    assert found.score == pytest.approx(41.11, abs=0.005)
+    # Without the first character: 7 characters against 8, and 5 of 7, 3 of 6, 1 of 5, 0 of 4, which is counted as 1/2.
+    short = bleu([answer[1:]], [wanted], language="zh")
+    penalty = math.exp(1 - 8 / 7)
+    assert short.brevity_penalty == pytest.approx(penalty)
+    assert short.score == pytest.approx(100 * penalty * (5 / 7 * 3 / 6 * 1 / 5 * 0.5 / 4) ** (1 / 4), abs=1e-6)
 
-    found = bleu(ANSWERS, WANTED, language="zh")
-    assert found.score == sacrebleu.corpus_bleu(ANSWERS, [WANTED], tokenize="zh").score
-    assert found.score > 30 > 1 > sacrebleu.corpus_bleu(ANSWERS[:1], [WANTED[:1]], tokenize="13a").score
+
+def test_E4_bleu_of_a_corpus_adds_counts_and_no_scores():
+    """Two answers: their n-grams are counted together; words of another script stay whole among the characters."""
+    found = bleu(["我爱北京。", "他在 mill 看书"], ["我爱北京。", "他在 mall 看书"], language="zh")
+    assert (found.answer_length, found.reference_length) == (10, 10)
+    assert found.precisions == pytest.approx((100 * 9 / 10, 100 * 6 / 8, 100 * 3 / 6, 100 * 2 / 4))
+    assert found.score == pytest.approx(100 * (9 / 10 * 6 / 8 * 3 / 6 * 2 / 4) ** (1 / 4), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "shares"),
+    [  # precision and recall of ROUGE-1, ROUGE-2 and ROUGE-L, counted by hand
+        ("我今天去北京看书", "我今天去上海看书", [(6 / 8, 6 / 8), (4 / 7, 4 / 7), (6 / 8, 6 / 8)]),
+        ("看书去", "我去看书", [(3 / 3, 3 / 4), (1 / 2, 1 / 3), (2 / 3, 2 / 4)]),
+        ("他在 Mill 买 3 个", "他在mill买了3个瓜", [(6 / 6, 6 / 8), (4 / 5, 4 / 7), (6 / 6, 6 / 8)]),
+        (
+            "The quick brown dog jumps on the log.",
+            "The quick brown fox jumps over the lazy dog",
+            [(6 / 8, 6 / 9), (2 / 7, 2 / 8), (5 / 8, 5 / 9)],
+        ),
+    ],
+)
+def test_E4_rouge_counts_characters_of_chinese_and_words_of_english(answer, wanted, shares):
+    found = [rouge_n(answer, wanted, 1), rouge_n(answer, wanted, 2), rouge_l(answer, wanted)]
+    assert [(one.precision, one.recall) for one in found] == shares
 
 
 @pytest.mark.parametrize(("answer", "wanted"), list(zip(ANSWERS, WANTED, strict=True)))
-def test_E4_rouge_of_chinese_is_rouge_scores_over_characters(answer, wanted):
+def test_E4_rouge_over_the_same_units_is_rouge_scores(answer, wanted):
+    """Overlap and longest common subsequence by rouge-score's own code; the units are handed to it."""
     scorer = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is an extra of development")
     theirs = scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=ByCharacter()).score(wanted, answer)
     ours = {

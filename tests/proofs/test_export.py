@@ -1,8 +1,8 @@
-"""X1, X3, T4, O17: what leaves danlu means the same elsewhere.
+"""X1, X3, T4, T5, O17: what leaves danlu means the same elsewhere.
 
 In: a tiny model with a tokenizer of ours, exported. Out: red where transformers, in a fresh process that never imports
-danlu, computes other logits, goes on with other tokens, does not stop, or emits a row that is no token. The sampler's
-side of T4 is proved in `infer`'s proofs; placing a compiled model (O17) is `parallel`'s.
+danlu, computes other logits, goes on with other tokens, does not stop, or emits a row that is no token; and where our
+own two ways of generating emit one. Placing a compiled model (O17) is `parallel`'s.
 """
 
 from __future__ import annotations
@@ -13,17 +13,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from danlu import convert
+from danlu.base.world import World
+from danlu.convert.vocabulary import fitted
+from danlu.infer.engine import Engine, Request
 from danlu.infer.generate import generate
 from danlu.infer.sampling import Sampling
 from danlu.model.weights import load_state, plain_state
+from danlu.shards.files import Encoded, RowSet, RowSetWriter
+from danlu.tokenizer.extend import extend
+from danlu.train.loop import Learner, Progress, train
+from danlu.train.objectives import next_token
+from danlu.train.optimizers import Optimizer
+from danlu.train.samples import Samples
+from danlu.train.settings import OptimizerSettings
 from tests import tiny
 from tests.model import material
 from tests.proofs.mutant import Mutant
+from tests.train import material as taught
 
 RELATIVE_BOUND = 1e-5
 PROMPTS, NEW_TOKENS = 32, 64
@@ -37,10 +49,30 @@ MUTANTS = {
     "X3": Mutant(  # only the end of a document ends a reply
         "src/danlu/convert/writer.py", "sorted(tokenizer.stop_ids)", "tokenizer.eos_id"
     ),
-    "T4": Mutant(  # rows beyond the tokenizer may be emitted
-        "src/danlu/convert/writer.py",
-        "range(tokenizer.size, config.vocabulary_size)",
-        "range(config.vocabulary_size, config.vocabulary_size)",
+    "T4": (
+        Mutant(  # rows beyond the tokenizer may be emitted elsewhere
+            "src/danlu/convert/writer.py",
+            "range(tokenizer.size, config.vocabulary_size)",
+            "range(config.vocabulary_size, config.vocabulary_size)",
+        ),
+        Mutant(  # and by the engine
+            "src/danlu/infer/engine.py",
+            "head(hidden[ready, last])[:, : self.vocabulary_limit]",
+            "head(hidden[ready, last])",
+        ),
+        Mutant(  # and by the reference
+            "src/danlu/infer/generate.py",
+            "model.head(hidden[:, -1])[0, :vocabulary_limit]",
+            "model.head(hidden[:, -1])[0]",
+        ),
+    ),
+    "T5": Mutant(  # the new rows are there and stay what they were
+        "src/danlu/model/vocabulary.py",
+        "    load_state(wider, state)\n",
+        "    load_state(wider, state)\n"
+        "    for one in (wider.embedding, *([] if wider.output is None else [wider.output])):\n"
+        "        with torch.enable_grad():\n"
+        "            one.weight.register_hook(lambda g: g.index_fill(0, torch.arange(known, rows), 0.0))\n",
     ),
     "O17": Mutant(  # torch.compile's prefix stays in the names
         "src/danlu/model/weights.py", 'WRAPPERS = ("_orig_mod", "module")', 'WRAPPERS = ("module",)'
@@ -147,6 +179,60 @@ def test_T4_rows_beyond_the_tokenizer_exist_and_are_never_emitted_elsewhere(tmp_
     out = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False)
     assert int(out.max()) < tokenizer.size
     assert transformers.AutoTokenizer.from_pretrained(tmp_path).decode(out[0])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_T4_our_own_sampler_never_chooses_a_row_beyond_the_tokenizer(temperature):
+    tokenizer, model = tiny.tokenizer(), tiny.model()
+    beyond = model.config.vocabulary_size - tokenizer.size
+    with torch.no_grad():
+        model.output.weight[tokenizer.size :] = 40 * model.output.weight[:beyond]
+    prompt = tokenizer.encode("Where is the teacher?")
+    with torch.no_grad():
+        assert int(model.head(model(torch.tensor([prompt])))[0, -1].argmax()) >= tokenizer.size
+    sampling = Sampling(temperature=temperature, max_tokens=20, seed=3)
+    alone = generate(model, prompt, sampling, vocabulary_limit=tokenizer.size)
+    engine = Engine(model, num_slots=2, length=64, vocabulary_limit=tokenizer.size)
+    together = engine.run([Request(tuple(prompt), sampling), Request(tuple(prompt[:3]), sampling)])
+    for chosen in (alone, *together):
+        assert len(chosen) == 20
+        assert max(chosen) < tokenizer.size
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_T5_a_new_token_is_learnt_saved_and_spoken_in_every_form(tied, tmp_path):
+    """A tokenizer with more tokens, a model that is taught them: here, read again, and in transformers."""
+    transformers = pytest.importorskip("transformers")
+    loaded = convert.load(tiny.folder(tmp_path / "old", tied=tied))
+    old = loaded.tokenizer
+    longer = extend(old, ["苹果公司发布了新的手机，机器学习很有用。" * 3] * 3, vocabulary_size=old.size + 20)
+    sequence = [longer.bos_id, *longer.encode("机器学习很有用，苹果公司发布了新的手机。"), longer.eos_id]
+    new = {id for id in sequence if id >= old.size}
+    assert len(new) > 2
+
+    model = fitted(loaded, longer)
+    before = [matrix.detach().clone() for matrix in (model.embedding.weight, model.head.weight)]
+    with RowSetWriter(tmp_path / "rows", longer, row_length=len(sequence), masked=False) as writer:
+        writer.add(Encoded(["one"], np.array([len(sequence)]), np.array(sequence)))
+    rows = RowSet.open(tmp_path / "rows")
+    learner = Learner(model, Optimizer(model, OptimizerSettings(), 1e-2), next_token, Samples(rows, 0), World())
+    for _ in train(learner, taught.plan(60, 1), Progress(), taught.outside()):
+        pass
+    for matrix, was in zip((model.embedding.weight, model.head.weight), before, strict=True):
+        moved = (matrix.detach() - was).abs().amax(-1)
+        assert all(float(moved[id]) > 1e-3 for id in new)
+
+    model.eval()
+    greedy = Sampling(temperature=0.0, max_tokens=len(sequence), stop_ids=longer.stop_ids)
+    convert.save(tmp_path / "export", model, longer, card="")
+    again = convert.load(tmp_path / "export")
+    for one in (model, again.model):
+        assert generate(one, sequence[:1], greedy, vocabulary_limit=longer.size) == sequence[1:-1]
+    assert again.tokenizer.decode(sequence) == longer.decode(sequence)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    first = torch.tensor([sequence[:1]])
+    out = theirs.generate(first, attention_mask=torch.ones_like(first), max_new_tokens=len(sequence), do_sample=False)
+    assert out[0].tolist() == sequence
 
 
 def test_O17_names_of_a_compiled_model_are_the_plain_ones(tmp_path):

@@ -1,4 +1,4 @@
-"""Optimisation: what an update is made of, on one rank. O1 O3 O4 O5 O6 O7 O16 O18, D4, D15 and RT15.
+"""Optimisation: what an update is made of, on one rank. O1 O3 O4 O5 O6 O7 O11 O16 O18, D4, D15 and RT15.
 
 Ranks are in `test_ranks`, kills and resuming in `test_resume`. Equal means relative error at most 1e-5 in fp32 where
 sums are taken in another order, and bitwise elsewhere.
@@ -62,10 +62,22 @@ MUTANTS = {
         'decay = {"hidden": settings.weight_decay, "head": settings.weight_decay}',
         'decay = dict.fromkeys(("hidden", "head", "embedding", "vector"), settings.weight_decay)',
     ),
-    "O16": Mutant(
-        "src/danlu/train/loop.py",
-        "sum(batch.num_tokens for batch in batches)",
-        "sum(batch.ids.numel() for batch in batches)",
+    "O11": Mutant(  # the weights themselves are bf16
+        "src/danlu/parallel/place.py",
+        "model.to(world.device)",
+        "model.to(world.device, getattr(torch, world.dtype))",
+    ),
+    "O16": (
+        Mutant(
+            "src/danlu/train/loop.py",
+            "sum(batch.num_tokens for batch in batches)",
+            "sum(batch.ids.numel() for batch in batches)",
+        ),
+        Mutant(  # attention counted as if nothing were masked
+            "src/danlu/model/config.py",
+            "6.0 * self.layers * attention_width * row_length",
+            "12.0 * self.layers * attention_width * row_length",
+        ),
     ),
     "O18": Mutant(
         "src/danlu/model/transformer.py",
@@ -219,6 +231,24 @@ def test_O7_only_matrices_decay_and_never_embeddings(rows):
         optimizer.step()
         moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
         assert moved == set(optimizer.decayed())
+
+
+def test_O11_updates_below_the_rounding_of_bf16_move_the_fp32_weights(rows):
+    """Five updates that bf16 weights would swallow: fp32 ones move by each, and so do gradients and moments in fp32."""
+    learner = material.learner(rows, world=World(dtype="bfloat16"), learning_rate=1e-6)
+    assert learner.model.compute_dtype == torch.bfloat16
+    before = {name: value.detach().clone() for name, value in learner.model.named_parameters()}
+    shape = schedules.Shape(5, 0, 0, 0.0)
+    list(train(learner, material.plan(40, 8, schedule="constant", shape=shape), Progress(), material.outside()))
+    swallowed = 0
+    for name, value in learner.model.named_parameters():
+        assert value.dtype == value.grad.dtype == torch.float32
+        learnt = value.grad.abs() > 1e-6  # Adam moves such a weight by about the learning rate in each step
+        moved = (value.detach() - before[name]).abs()[learnt]
+        assert 1e-6 < float(moved.median()) <= 5.5e-6, name
+        swallowed += int((value.bfloat16() == before[name].bfloat16()).sum())
+    assert swallowed > 0.9 * sum(value.numel() for value in before.values()), "the trap needs updates of that size"
+    assert all(tensor.dtype == torch.float32 for tensor in learner.optimizer.state().values())
 
 
 def test_O16_speed_counts_no_padding_and_flops_are_those_of_the_products(tmp_path):

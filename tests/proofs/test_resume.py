@@ -40,16 +40,20 @@ MUTANTS = {
         "    with folder_in_place(target) as working:\n",
         "    target.mkdir(parents=True)\n    for working in (target,):\n",
     ),
-    "RT8": Mutant("src/danlu/train/run.py", "if progress.step >= plan.steps:", "if progress.step > plan.steps:"),
+    "RT8": Mutant(  # a finished run is trained once more
+        "src/danlu/train/run.py",
+        "    if found is None:\n        return Progress()\n",
+        "    if found is None or found.step == plan.steps:\n        return Progress()\n",
+    ),
     "D5": Mutant(
         "src/danlu/train/run.py",
         'progress = Progress(**found.facts["progress"])',
         'progress = Progress(**{**found.facts["progress"], "step": found.step + 1})',
     ),
-    "O9": Mutant(
+    "O9": Mutant(  # the checkpoint holds the weights in half precision
         "src/danlu/train/run.py",
-        'learner.optimizer.load_state(found.tensors("optimizer"))',
-        'found.tensors("optimizer")',
+        '"model": parameters_by_name(run.learner.model),',
+        '"model": {name: value.bfloat16() for name, value in parameters_by_name(run.learner.model).items()},',
     ),
     "O10": Mutant(
         "src/danlu/train/checkpoint.py",

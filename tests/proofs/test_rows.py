@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.base.artifact import Artifact, fingerprint
+from danlu.base.artifact import Artifact, fingerprint, seal
 from danlu.base.errors import ArtifactError, DataError
 from danlu.base.records import Conversation, Document, Message
 from danlu.shards import files
@@ -33,8 +33,10 @@ from danlu.stages import tokenizer as tokenizer_stage
 from danlu.tokenizer import chat
 from danlu.tokenizer.chat import ChatTemplate
 from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.train.samples import Samples
 from tests.proofs.mutant import Mutant
 from tests.small import random_conversations, random_documents, small_tokenizer, write_corpus
+from tests.tokenizer.golden_conversations import golden_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,15 +84,32 @@ MUTANTS = {
         "yield message.role, text, message.trainable",
     ),
     "D15": Mutant("src/danlu/shards/encode.py", "return OVER_LONG", 'return ""'),
-    "D17": Mutant(
-        "src/danlu/shards/encode.py",
-        "for batch in _batches(documents, lambda document: len(document.text)):",
-        "for batch in (__import__('random').sample(b, len(b)) for b in _batches(documents, lambda d: len(d.text))):",
+    "D17": (
+        Mutant(  # one token in five of a conversation is another one each time it is read
+            "src/danlu/shards/files.py",
+            "ids.reshape(-1)[place] = self.ids[source]",
+            "drawn = np.random.default_rng().random(len(source)) < (0.0 if self.mask is None else 0.2)\n"
+            "        ids.reshape(-1)[place] = np.where(drawn, 8, self.ids[source])",
+        ),
+        Mutant(  # documents are shuffled when they are encoded
+            "src/danlu/shards/encode.py",
+            "for batch in _batches(documents, lambda document: len(document.text)):",
+            "for batch in _batches(documents, lambda document: len(document.text)):\n"
+            "        __import__('random').shuffle(batch)",
+            entails=("D21",),
+        ),
     ),
-    "D21": Mutant(
-        "src/danlu/tokenizer/chat.py",
-        'return f"{version}, template {TEMPLATE_HASH[:8]}"',
-        "return str(version)",
+    "D21": (
+        Mutant(
+            "src/danlu/tokenizer/chat.py",
+            'return f"{version}, template {TEMPLATE_HASH[:8]}"',
+            "return str(version)",
+        ),
+        Mutant(  # rows are put together otherwise, and the stage's version is the old one
+            "src/danlu/shards/files.py",
+            'order = np.argsort(rows, kind="stable")',
+            "order = np.lexsort((-np.arange(len(rows)), rows))",
+        ),
     ),
 }
 
@@ -300,14 +319,42 @@ def hash_of_rows(folder: Path) -> str:
 def test_D17_two_passes_give_identical_bytes_with_any_number_of_workers(tmp_path):
     first, second = hash_of_rows(tmp_path / "1"), hash_of_rows(tmp_path / "2")
     assert first == second
-    batch = RowSet.open(tmp_path / "1" / "chat").batch(np.arange(3))
-    again = RowSet.open(tmp_path / "1" / "chat").batch(np.arange(3))
-    assert np.array_equal(batch.ids, again.ids)
-    assert np.array_equal(batch.targets, again.targets)
+    for kind in ("documents", "chat"):  # read as training reads them: every value of every row, twice
+        passes = []
+        for _ in range(2):
+            samples = Samples(RowSet.open(tmp_path / "1" / kind), seed=4)
+            rows = samples.rows(0, 2 * samples.row_set.num_rows)
+            passes.append([vars(batch) for batch in samples.micro_batches(rows, 5, "cpu")])
+        for one, other in zip(*passes, strict=True):
+            assert all(np.array_equal(one[name], other[name]) for name in one)
     environment = {**os.environ, "RAYON_NUM_THREADS": "1", "PYTHONHASHSEED": "5"}
     command = [sys.executable, "-c", ROWS_HASH, str(tmp_path / "3")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == first
+
+
+GOLDEN = {"1, template 74160a47": "a08e3acbed3bdfba"}
+"""What the shard stage makes of fixed records, by its version: how SHA-256 over its row sets' data files begins."""
+
+
+def test_D21_rows_that_come_out_otherwise_have_another_version(tmp_path):
+    """A stage's version stands for its code: whoever changes its bytes raises it, or old rows pass for new ones."""
+    sides = {"train": (60, 40), "validation": (9, 8)}
+    documents = {side: random_documents(count, seed=count) for side, (count, _) in sides.items()}
+    conversations = {side: random_conversations(count, seed=count) for side, (_, count) in sides.items()}
+    corpus = write_corpus(tmp_path / "corpus", documents, conversations)
+    (tmp_path / "tokenizer").mkdir()
+    golden_tokenizer().save(tmp_path / "tokenizer")
+    made = {"kind": "tokenizer", "stage": "tokenizer", "version": 1, "config": {}, "parents": {}, "metrics": {}}
+    tokenizer = seal(tmp_path / "tokenizer", seconds=0.0, **made)
+    (tmp_path / "shards").mkdir()
+    config = shard_stage.Config(row_length=192, max_rejected_share=1)
+    shards = shard_stage.run(config, {"corpus": corpus, "tokenizer": tokenizer}, tmp_path / "shards")
+    paths = sorted(path for path in shards.folder.rglob("*") if path.name in (*files.DATA_FILES, "mask.bin"))
+    assert len(paths) > 4 * len(files.DATA_FILES)
+    found = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    said = f"the bytes are {found[:16]} now: if that is wanted, raise shard's VERSION and write both into GOLDEN"
+    assert GOLDEN.get(shard_stage.VERSION) == found[:16], f"{said} ({shard_stage.VERSION})"
 
 
 def key_of(stage, inputs: dict[str, Artifact], **values) -> str:
@@ -317,7 +364,7 @@ def key_of(stage, inputs: dict[str, Artifact], **values) -> str:
     return fingerprint(stage.__name__.rsplit(".", 1)[-1], stage.VERSION, config, parents)
 
 
-def test_D21_rows_are_made_anew_when_tokenizer_template_or_code_change(tmp_path, monkeypatch):
+def test_D21_rows_are_made_anew_when_tokenizer_template_or_version_change(tmp_path, monkeypatch):
     corpus = write_corpus(tmp_path / "corpus", {"train": random_documents(40)})
     made = {}
     for size in (300, 320):

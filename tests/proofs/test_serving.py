@@ -1,4 +1,4 @@
-"""Proofs of serving: X7-X10, X12, RS10 and the page's part of RX3, over real HTTP, with the official client.
+"""Proofs of serving: X7-X10, X12, RS10, the page's part of RX3 and the server's of T2, over real HTTP.
 
 In: a random model and a scripted one, behind a real server; a sampled reference from `generate`. Out: red where
 concurrency, streaming, parameters, long prompts, addresses or the page do not hold. Does not measure speed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import socket
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,18 +17,36 @@ import openai
 import pytest
 import torch
 
+from danlu.base.artifact import seal
 from danlu.base.errors import UserError
-from danlu.base.records import Message
+from danlu.base.records import Conversation, Message, message_from_dict
 from danlu.infer.generate import generate
 from danlu.infer.sampling import Sampling
 from danlu.serve.auth import KeyRing
 from danlu.serve.server import listen
+from danlu.shards.files import RowSet
+from danlu.stages import shard as shard_stage
 from danlu.tokenizer.chat import ChatTemplate
 from tests import tiny
 from tests.proofs.mutant import Mutant
-from tests.serving import NAME, Running, serving
+from tests.proofs.test_conservation import record_ids
+from tests.serving import NAME, Running, serving, transport
+from tests.small import random_documents, write_corpus
+from tests.tokenizer.golden_conversations import golden_cases
 
 MUTANTS = {
+    "T2": (
+        Mutant(  # the server tidies what training left as it was
+            "src/danlu/serve/protocol.py",
+            "return Message(role, self.content, self.reasoning_content, calls)",
+            "return Message(role, self.content.strip(), self.reasoning_content, calls)",
+        ),
+        Mutant(  # training never shows the tools that the server offers
+            "src/danlu/tokenizer/chat.py",
+            "list(turns(conversation.messages, conversation.tools))",
+            "list(turns(conversation.messages))",
+        ),
+    ),
     "X7": Mutant("src/danlu/infer/scheduler.py", "heappop(self._free_slots)", "self._free_slots[0]"),
     "X8": Mutant(
         "src/danlu/serve/stream.py", "        keep = held_back(self._held, self.stop)\n", "        keep = 0\n"
@@ -92,6 +111,50 @@ def reference(text: str, **sampling) -> str:
     tokenizer = tiny.tokenizer()
     settings = Sampling(**{"temperature": 0, "max_tokens": 16, "stop_ids": tokenizer.stop_ids, **sampling})
     return tokenizer.decode(generate(tiny.model(), prompt_ids(text), settings, vocabulary_limit=tokenizer.size))
+
+
+def stored_ids(folder: Path, conversations: list[Conversation]) -> dict[str, list[int]]:
+    """What the shard stage wrote for training, by the conversation's id."""
+    corpus = write_corpus(folder / "corpus", {"train": random_documents(3)}, {"train": conversations})
+    (folder / "tokenizer").mkdir()
+    tiny.tokenizer().save(folder / "tokenizer")
+    made = {"kind": "tokenizer", "stage": "tokenizer", "version": 1, "config": {}, "parents": {}, "metrics": {}}
+    tokenizer = seal(folder / "tokenizer", seconds=0.0, **made)
+    (folder / "shards").mkdir()
+    config = shard_stage.Config(row_length=1024, max_rejected_share=1)
+    shards = shard_stage.run(config, {"corpus": corpus, "tokenizer": tokenizer}, folder / "shards")
+    return dict(record_ids(RowSet.open(shards.folder / "chat-train")))
+
+
+def test_T2_the_server_feeds_the_model_the_ids_that_the_shard_stage_stored(tmp_path):
+    """Each answer of the fifty conversations is asked for over HTTP; the prompt is what training saw before it."""
+    conversations = [
+        Conversation(str(number), tuple(map(message_from_dict, case["messages"])), "golden", tools=tuple(case["tools"]))
+        for number, case in enumerate(golden_cases())
+    ]
+    stored = stored_ids(tmp_path, conversations)
+    assistant = tiny.tokenizer().special["<|assistant|>"]
+    asked, kinds = 0, Counter[str]()
+    with serving(tiny.model(context_length=1024), length=1024) as server:
+        fed: list[tuple[int, ...]] = []
+        submit = server.engine.submit
+        server.engine.submit = lambda request: (fed.append(request.prompt), submit(request))[1]
+        for one in conversations:
+            ids = stored.get(one.id, [])
+            starts = [place for place, id in enumerate(ids) if id == assistant]
+            answers = [place for place, message in enumerate(one.messages) if message.role == "assistant"]
+            for place, start in zip(answers, starts, strict=bool(ids)):
+                if place == 0:
+                    continue  # nobody asked
+                body = {"model": NAME, "max_tokens": 1, "messages": [turn.to_dict() for turn in one.messages[:place]]}
+                body |= {"tools": list(one.tools)} if one.tools else {}
+                answer = transport().post(f"{server.url}/v1/chat/completions", json=body)
+                assert answer.status_code == 200, answer.text
+                assert list(fed.pop()) == ids[: start + 1]
+                asked += 1
+                kinds.update({turn.role for turn in one.messages[:place]} | ({"offered tools"} if one.tools else set()))
+    assert asked > 50
+    assert min(kinds[kind] for kind in ("system", "user", "assistant", "tool", "offered tools")) > 3
 
 
 def test_X7_parallel_requests_equal_their_serial_outputs():

@@ -124,6 +124,11 @@ def exported(tmp_path_factory):
 
 
 def test_T1_ours_exported_and_transformers_give_equal_ids(tmp_path):
+    """That the written files lose nothing and that transformers' class around them changes nothing.
+
+    It does not compare two engines: the `tokenizers` library cuts the text on both sides, so a defect of its own would
+    be on both. Engines of other make are compared in tests/tokenizer/test_fast.py; llama.cpp is not.
+    """
     from transformers import AutoTokenizer
 
     ours = small_tokenizer()

@@ -15,11 +15,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from danlu.base.artifact import Artifact, check_files, seal
 from danlu.base.errors import ArtifactError, UserError
 from danlu.proofs.outcome import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from danlu.shards.files import RowSet
 
 KILLS = 12
 DAMAGES = 120
@@ -187,33 +194,69 @@ def a_damaged_checkpoint_is_passed_over() -> str:
 
 
 def the_same_run_gives_the_same_bits() -> str:
-    """RT15: three training steps of a small model, done twice here, end in bitwise equal weights."""
+    """RT15: some steps of danlu's own loop, with dropout, done twice here from the same rows, end in the same bits."""
     import torch
 
-    first, second = _small_run(), _small_run()
+    with scratch_folder() as folder:
+        rows = _few_rows(folder / "rows")
+        first, second = _small_run(rows), _small_run(rows)
     for one, other in zip(first, second, strict=True):
         require(torch.equal(one, other), f"weights differ by {float((one - other).abs().max()):.1e}")
-    return f"{sum(one.numel() for one in first):,} weights, {torch.get_num_threads()} threads, bitwise equal"
+    return f"{sum(one.numel() for one in first):,} numbers, {torch.get_num_threads()} threads, bitwise equal"
 
 
-def _small_run() -> list:
-    """Weights of a small model after three AdamW steps."""
-    import torch
+def _few_rows(folder: Path) -> RowSet:
+    """Rows of random ids, several documents in each."""
+    import numpy as np
 
+    from danlu.shards.files import Encoded, RowSet, RowSetWriter
+    from danlu.tokenizer.train import train
+
+    chooser = np.random.default_rng(0)
+    lengths = chooser.integers(3, 60, size=40)
+    ids = chooser.integers(8, 264, size=int(lengths.sum()))
+    with RowSetWriter(folder, train(["a b"], vocabulary_size=264), row_length=64, masked=False) as writer:
+        writer.add(Encoded([str(number) for number in range(len(lengths))], lengths, ids))
+    return RowSet.open(folder)
+
+
+def _small_run(rows: RowSet) -> list[Tensor]:
+    """Weights and optimizer state of a small model after four steps as a training stage makes them on this CPU."""
     from danlu.model.config import preset
     from danlu.model.initialise import initialise
     from danlu.model.transformer import Transformer
+    from danlu.parallel.device import discover
+    from danlu.parallel.place import place
+    from danlu.train.loop import Learner, Outside, Plan, Progress, train
+    from danlu.train.objectives import next_token
+    from danlu.train.optimizers import Optimizer
+    from danlu.train.samples import Samples
+    from danlu.train.schedules import Shape
+    from danlu.train.settings import OptimizerSettings
 
-    model = Transformer(preset("tiny", 512))
+    world = replace(discover("cpu"), rank=0, size=1)
+    model = Transformer(preset("tiny", 320, context_length=rows.row_length, dropout=0.1))
     initialise(model, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for step in range(3):
-        ids = torch.randint(512, (4, 65), generator=torch.Generator().manual_seed(step))
-        found = model.head(model(ids[:, :-1])).float()
-        torch.nn.functional.cross_entropy(found.flatten(0, 1), ids[:, 1:].flatten()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return [parameter.detach() for parameter in model.parameters()]
+    optimizer = Optimizer(place(model, world), OptimizerSettings(), learning_rate=1e-3)
+    learner = Learner(model, optimizer, next_token, Samples(rows, seed=1), world)
+    steps = 4
+    plan = Plan(
+        total_samples=4 * steps,
+        batch_rows=4,
+        micro_batch_rows=2,
+        learning_rate=1e-3,
+        schedule="cosine",
+        shape=Shape.of(steps, warmup=0.25, decay=0.5, floor=0.1),
+        clip=1.0,
+        evaluate_every=steps,
+        save_every=steps,
+        patience=0,
+        seed=1,
+    )
+    outside = Outside(evaluate=lambda: {"loss": 0.0}, save=lambda: None, asked_to_stop=lambda: False)
+    for _ in train(learner, plan, Progress(), outside):
+        pass
+    return [*(parameter.detach() for parameter in model.parameters()), *optimizer.state().values()]
 
 
 def work_is_counted_right() -> str:

@@ -58,8 +58,8 @@ PROOFS: dict[str, Proof] = {
     ),
     "RT15": Proof(
         "same run, same bits",
-        "training on this machine is deterministic, for this thread count",
-        "equality between machines, or with another thread count",
+        "two runs of the training loop on this CPU end in the same bits, for this thread count",
+        "equality between machines, with another thread count, or on a GPU",
         "machine",
         machines.the_same_run_gives_the_same_bits,
     ),
