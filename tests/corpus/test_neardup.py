@@ -13,7 +13,7 @@ from danlu.base.config import read_settings
 from danlu.base.records import Document
 from danlu.corpus import minhash, shingles
 from danlu.corpus.minhash import NOTHING, Bands, band_keys, hash_functions
-from danlu.corpus.neardup import NearDuplicates, clusters
+from danlu.corpus.neardup import NearDuplicates, clusters, direct
 from danlu.stages import prepare
 
 TEXTS = st.lists(st.text(alphabet="ab１Ａé 老人炉火,。\n\u0301𠀀😀ไ", max_size=30), min_size=1, max_size=6)
@@ -145,6 +145,21 @@ def test_the_longest_stays_and_of_equally_long_ones_the_smallest_id(tmp_path):
     assert gone(tmp_path, sides) == {("train", 0): "z", ("test", 1): "z"}
     assert gone(tmp_path, [(Document("s", "too short", "f"), "train")] * 2) == {}
     assert gone(tmp_path, []) == {}
+
+
+def test_nothing_goes_by_way_of_a_third_one(tmp_path):
+    """B shares half with A and half with C; A and C share nothing. C stays, although all three are joined."""
+    keys_of = {0: [1, 2, 3], 1: [1, 5, 6], 2: [4, 5, 9], 3: [4, 8, 0], 4: [7, 8, 0]}
+    rows = [np.array(row, np.uint64) for row in keys_of.values()]
+    assert (clusters(np.array(rows).T, 5) == 0).all()
+    assert direct(np.arange(5), rows).tolist() == [0, 0, 2, 2, 4]
+
+
+def test_equally_long_ones_are_asked_in_the_order_of_their_ids(tmp_path):
+    same = [Document(name, words(200), "f") for name in ("b", "a")]
+    longer = [Document(name, words(200, 7) + " end" * 300, "f") for name in ("d", "c")]
+    asked = [(one, "train") for one in (*same, *longer)]
+    assert gone(tmp_path, asked) == {("train", 0): "a", ("train", 2): "c"}
 
 
 def corpus(folder, records, order, **values):

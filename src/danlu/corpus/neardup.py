@@ -1,10 +1,12 @@
-"""Documents of which most stands in another one, over the whole corpus: which of them stays, and which go.
+"""Documents that share most of their runs of words with another one, over the whole corpus: which stay, and which go.
 
 In: the documents of a corpus as they are written. Out: those that go, each with the id of the one that stays for it.
-Called by `pipeline` (add) and `prune`. Of documents that share a band key, also by way of a third one, the longest
-stays; of equally long ones that with the smallest id. So the order of reading decides nothing. Band keys, ids and sizes
-lie on disk, 141 bytes and the id a document; memory holds some 50 bytes a document while the groups are found, and no
-more than a few documents otherwise. Conversations are left alone: many good ones differ in a word.
+Called by `pipeline` (add) and `prune`. The longest are asked first, of equally long ones that with the smallest id, so
+the order of reading decides nothing: a document goes where it shares a band key with one that stays, and stays where
+it shares one only with documents that go. So nothing goes by way of a third one. What is compared is what both
+share of all that they have (Jaccard): a page that stands whole in a book is not found. Band keys, ids and sizes lie on
+disk, 141 bytes and the id a document; memory holds some 50 bytes a document while groups are found, then some 500 for
+each that stays of one group. Conversations are left alone: many good ones differ in a word.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.base.records import SPLITS, Document, Split
+from danlu.corpus.dedup import Table
 from danlu.corpus.minhash import NOTHING, Bands, keys
 from danlu.corpus.shingles import SLICE, Hashes, Places
 
@@ -110,9 +113,22 @@ class NearDuplicates:
         members = members[np.lexsort((-characters[members], groups[members]))]
         borders = np.flatnonzero(np.diff(groups[members], prepend=-1))
         for group in np.split(members, borders[1:]) if len(members) else []:
-            longest = group[characters[group] == characters[group[0]]]
-            stays[group] = min(longest, key=lambda number: self._id(int(number))) if len(longest) > 1 else longest[0]
+            ranked = self._by_id_where_equal(group, characters[group])
+            stays[ranked] = direct(ranked, self._keys_of(ranked))
         return stays
+
+    def _by_id_where_equal(self, group: Places, characters: Places) -> Places:
+        """A group that is sorted by length, with equally long documents in the order of their ids."""
+        equal = np.split(group, np.flatnonzero(np.diff(characters)) + 1)
+        return np.array([n for part in equal for n in (sorted(part, key=self._id) if len(part) > 1 else part)])
+
+    def _keys_of(self, numbers: Places) -> Iterator[Hashes]:
+        """The band keys of some documents, in their order."""
+        size = self.bands.bands * np.dtype("<u8").itemsize
+        with (self.folder / "keys").open("rb") as file:
+            for number in numbers.tolist():
+                file.seek(number * size)
+                yield np.frombuffer(file.read(size), "<u8")
 
     def _band(self, band: int) -> Hashes:
         """The keys of one band."""
@@ -155,6 +171,19 @@ def clusters(columns: Iterable[Hashes], count: int) -> Places:
         alike = (column[1:] == column[:-1]) & (column[1:] != NOTHING)
         _join(parents, order[:-1][alike], order[1:][alike])
     return _roots(parents, parents)
+
+
+def direct(ranked: Places, keys: Iterable[Hashes]) -> Places:
+    """For each of `ranked` the first before it that stays and shares a band key with it; itself where there is none."""
+    staying, first = Table(), []
+    for number, row in zip(ranked.tolist(), keys, strict=True):
+        met = [place for key in row.tolist() if key and (place := staying.get(key)) is not None]
+        first.append(ranked[min(met)] if met else number)
+        if not met:
+            for key in row.tolist():
+                if key and staying.get(key) is None:
+                    staying.put(key, len(first) - 1)
+    return np.array(first, np.int64)
 
 
 def _join(parents: Places, left: Places, right: Places) -> None:

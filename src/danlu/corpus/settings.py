@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from danlu.base.config import Bytes, Count, Settings
+from danlu.base.config import Bytes, Count, ReadPath, Settings
 from danlu.base.errors import nearest
 from danlu.corpus.privacy import USUAL, Action, KindName
 
@@ -19,7 +19,7 @@ from danlu.corpus.privacy import USUAL, Action, KindName
 class Files(Settings):
     """A file or a folder of raw text, and how to read it."""
 
-    path: str = Field(
+    path: ReadPath = Field(
         min_length=1,
         description="a file, or a folder that is read with all its folders; ~ is the home folder. What lies in a "
         "folder named train, validation or test, or in a file of such a name, goes to that side",
@@ -134,7 +134,9 @@ class Text(Settings):
         description="set words apart by spaces: Chinese by rule, by a dictionary (ngram) or by it and a hidden Markov "
         "model (hmm; both: pip install 'danlu[words]'); subword takes the tokens of `tokenizer`",
     )
-    tokenizer: str = Field(default="", description="folder of the tokenizer whose tokens `words: subword` sets apart")
+    tokenizer: ReadPath = Field(
+        default="", description="folder of the tokenizer whose tokens `words: subword` sets apart"
+    )
     stop_words: Literal["keep", "drop"] = Field(
         default="keep", description="drop leaves out function words (the, of, 的, 了)"
     )
@@ -159,7 +161,7 @@ class PrivateData(Settings):
         description="what is looked for: mainland identity numbers, social credit codes, bank cards, mainland mobile "
         "phones, other phones, e-mail and IP addresses, keys, postal addresses, names beside titles or labels; or all",
     )
-    key_file: str = Field(
+    key_file: ReadPath = Field(
         default="", description="file of 16 bytes or more, the secret of the pseudonyms; it is never written"
     )
 
@@ -176,10 +178,11 @@ class PrivateData(Settings):
 
 
 class Similar(Settings):
-    """Documents of which most stands in another one: found by MinHash over runs of words or Chinese characters."""
+    """Documents that share most of their runs of words, or of Chinese characters, with another one; by MinHash."""
 
     drop: bool = Field(
-        default=False, description="keep one of each group: the longest, of equally long ones that with the smallest id"
+        default=False,
+        description="leave out what shares most with a document that stays: the longest first, then the smallest id",
     )
     shingle: int = Field(default=5, ge=1, le=64, description="words, or characters of Chinese, in one run")
     bands: int = Field(default=14, ge=1, le=256, description="more bands find less similar documents")
@@ -187,8 +190,9 @@ class Similar(Settings):
         default=8,
         ge=1,
         le=64,
-        description="hash functions in a band; more of them want more similar documents: those that share the share s "
-        "of their runs are found with probability 1 - (1 - s^rows)^bands, by default half of them at s = 0.69",
+        description="hash functions in a band; more of them want more similar documents: those that have the share s "
+        "of all their runs in common (Jaccard) meet with probability 1 - (1 - s^rows)^bands, by default half of them "
+        "at s = 0.69",
     )
 
 

@@ -64,7 +64,7 @@ REASONS = {
     "fineweb_newlines": "a line end for every few words",
     "duplicate": "the same text was kept before",
     "near_duplicate": "the same words were kept before, with other spacing, case or punctuation",
-    "similar": "most of its words, in the same order, were kept in another document",
+    "similar": "it shares most of its runs of words with a document that was kept",
     "contaminated": "words of an evaluation file, which a model must not have seen",
 }
 """Every reason that can stand in `rejected.jsonl`, with its meaning for a person."""

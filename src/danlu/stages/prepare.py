@@ -61,11 +61,12 @@ class Config(Settings):
         PrivateData, BeforeValidator(lambda value: {"action": value} if isinstance(value, str) else value)
     ] = Field(PrivateData(), description="mask, drop, keep, or {action: ..., kinds: ...}: numbers of persons, and keys")
     near_duplicates: bool = Field(
-        True, description="also drop documents that differ only in spacing, case, width and punctuation"
+        True,
+        description="also drop documents that differ only in spacing, case, width and the punctuation of sentences",
     )
     similar: Annotated[
         Similar, BeforeValidator(lambda value: {"drop": value} if isinstance(value, bool) else value)
-    ] = Field(Similar(), description="true also drops documents of which most stands in another one")
+    ] = Field(Similar(), description="true also drops documents that share most with another one")
     decontaminate: Annotated[
         Decontaminate,
         BeforeValidator(lambda value: {"files": value} if isinstance(value, str | list | tuple) else value),
