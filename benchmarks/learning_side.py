@@ -248,7 +248,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
     import tempfile
 
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments, set_seed
 
     set_seed(options.seed)
     stream = Stream(options.run / "shard" / "pretrain-train")
@@ -262,7 +262,16 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             ids = torch.from_numpy(stream.rows(order[index : index + 1])[0, :-1])
             return {"input_ids": ids, "labels": ids}
 
-    def train(steps: int) -> Any:
+    class Clock(TrainerCallback):
+        """When each step ended, so that what the Trainer does before its first one is not counted as speed."""
+
+        def __init__(self) -> None:
+            self.ended_at: list[float] = []
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.ended_at.append(time.time())
+
+    def train(steps: int, clock: Clock) -> Any:
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=VOCABULARY,
@@ -289,16 +298,15 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             report_to=[],
             disable_tqdm=True,
         )
-        Trainer(model=model, args=arguments, train_dataset=Rows()).train()
+        Trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=[clock]).train()
         return model
 
-    train(2)
-    started_at = time.time()
-    train(TRIAL_STEPS)
-    now = time.time()
-    left = options.minutes * 60 - (now - options.began_at)
-    steps = int(left * RESERVE / ((now - started_at) / TRIAL_STEPS))
-    model = train(steps).eval()
+    clock = Clock()
+    train(2 + TRIAL_STEPS, clock)
+    a_step = (clock.ended_at[-1] - clock.ended_at[1]) / TRIAL_STEPS
+    left = options.minutes * 60 - (time.time() - options.began_at)
+    steps = int(left * RESERVE / a_step)
+    model = train(steps, Clock()).eval()
     ended_at = time.time()
 
     def logits_of(ids: Any) -> Any:

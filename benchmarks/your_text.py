@@ -35,6 +35,8 @@ QUESTIONS = (
 )
 BEGINNINGS = ("话说", "第一条", "It was a dark night, and")
 ANSWERS_SHOWN, ANSWER_CHARACTERS = 6, 160
+SLOWER = 0.9
+"""Of the speed that was measured first; below it others used the machine meanwhile."""
 SOURCES = "'prepare.sources=[../shared/data/pretrain, ../shared/data/instruct]'"
 STYLE = """<style>svg{background:#fff;font-family:system-ui,sans-serif}text{fill:#6d675d;font-size:12px}
 .grid{stroke:#e5e0d5}path{fill:none;stroke:currentColor;stroke-width:1.6}circle{fill:currentColor}
@@ -329,13 +331,14 @@ def course(table: dict[str, Any], name: str, say: Words) -> str:
     share = plan["total_samples"] / rows["rows"]
     speed, took = made["metrics"]["tokens_per_second"], minutes(made["seconds"])
     tokens, updates, rate = f"{plan['tokens']:,}", f"{plan['steps']:,}", f"{plan['learning_rate']:g}"
+    slower = speed < SLOWER * plan["tokens_per_second"]
     return say(
         f"Measured {plan['tokens_per_second']:,.0f} tokens a second, therefore {tokens} tokens: {updates} updates of "
         f"{plan['batch_rows']} rows at a peak rate of {rate},\n{100 * share:.0f} % of the rows at hand. "
-        f"It took {took}, {speed:,.0f} tokens a second.",
+        f"It took {took}, {speed:,.0f} tokens a second{': the machine had other work too' if slower else ''}.",
         f"测得每秒 {plan['tokens_per_second']:,.0f} 个词元，由此定为 {tokens} 个词元：{updates} 次更新，"
         f"每次 {plan['batch_rows']} 行，学习率峰值 {rate}，\n为现有各行的 {100 * share:.0f} %。"
-        f"实际用时 {took}，每秒 {speed:,.0f} 个词元。",
+        f"实际用时 {took}，每秒 {speed:,.0f} 个词元{'：机器同时还有别的工作' if slower else ''}。",
     )
 
 

@@ -3,7 +3,7 @@
 In: width, tokens, optimizer. Out: plain numbers. Called by the training stages and `show`. Torch-free. The shapes are
 `model.PRESETS`; the horizon of 20 tokens per parameter is Chinchilla's (https://arxiv.org/abs/2203.15556). The rule
 for batch and rate is a power law in the manner of https://arxiv.org/abs/2401.02954, fitted to runs of ours:
-`benchmarks/dial.py`, `docs/results/dial.md`.
+`benchmarks/dial.py`, `docs/results/dial.jsonl`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Power:
     most: float
 
     def at(self, tokens: int, width: int) -> float:
-        """The rule, within the bounds beyond which nobody has tried it."""
+        """The rule, within bounds that keep it from leaving the possible."""
         found = self.value * (tokens / REFERENCE_TOKENS) ** self.tokens * (width / REFERENCE_WIDTH) ** self.width
         return min(self.most, max(self.least, found))
 
