@@ -9,8 +9,9 @@ those are in `stages/`.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,8 @@ import yaml
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
-from danlu.base.config import Settings, read_settings
-from danlu.base.errors import ArtifactError, ConfigError, nearest
+from danlu.base.config import SEPARATOR, Settings, paths_in, read_settings
+from danlu.base.errors import ArtifactError, ConfigError, DataError, nearest
 from danlu.stages import STAGES, Stage
 
 STARTED = artifact.STARTED
@@ -31,22 +32,46 @@ SECTION_KEYS = {"stage", "inputs"}
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can explode) and without keys that overwrite each other."""
+    """Safe YAML without aliases (they can explode), tags, and keys that overwrite each other; a date is a word."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed in a recipe", mark)
+        event = self.peek_event()
+        if isinstance(event, yaml.events.AliasEvent):
+            raise _refused("aliases are not allowed in a recipe", event)
+        if event.tag is not None:
+            raise _refused(f"tags such as {event.tag} are not allowed in a recipe", event)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a name is one word, not a list or a mapping", key_node)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands here twice", key_node.start_mark)
+                raise _refused(f"{key!r} stands here twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refused(sentence: str, place: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, sentence, place.start_mark)
+
+
+def _read(text: str) -> Any:
+    """The plain values of a YAML text; ValueError says what of it is none."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("brackets within brackets, deeper than anybody can mean") from None
 
 
 @dataclass(frozen=True)
@@ -104,12 +129,23 @@ class Recipe:
     def load(cls, path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         """Read a YAML recipe and apply `path=value` overrides; ConfigError lists everything that is wrong."""
         path = Path(path)
-        if not path.is_file():
-            raise ConfigError("there is no such recipe", where=path, remedy="danlu new NAME writes one to start from")
         try:
-            values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError("the recipe is not valid YAML", where=path, found=error) from None
+            if not path.is_file():
+                raise ConfigError(
+                    "there is no such recipe", where=path, remedy="danlu new NAME writes one to start from"
+                )
+            values = _read(path.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(
+                "the recipe cannot be read",
+                where=path,
+                found=error.strerror,
+                remedy="give yourself the right to it, or another path",
+            ) from None
+        except ValueError as error:
+            raise ConfigError(
+                "the recipe is not valid YAML", where=path, found=error, remedy="correct this place and start again"
+            ) from None
         if not isinstance(values, dict):
             raise ConfigError("a recipe is a page of sections", where=path, found=type(values).__name__)
         return cls.from_dict(values, overrides, where=str(path), default_name=path.stem)
@@ -128,29 +164,24 @@ class Recipe:
         A section that is `false` is switched off, on the page or by an override: `export=false`.
         """
         page = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-        for override in overrides:
-            _apply(page, override)
-        found: list[str] = []
+        found = [problem for override in overrides if (problem := _apply(page, override)) is not None]
         name, seed = str(page.get("name", default_name)), page.get("seed", 0)
         if not NAME.fullmatch(name):
-            found.append(f"name: letters, digits, '-', '_' and '.'; found {name!r}")
+            found.append(f"name: letters, digits, '-', '_' and '.'; found {name!r:.80}")
         if not isinstance(seed, int) or isinstance(seed, bool):
-            found.append(f"seed: a whole number; found {seed!r}")
+            found.append(f"seed: a whole number; found {seed!r:.80}")
             seed = 0
-        known = {key for key in (*STAGES, *values) if _may_be_switched_off(key, values)}
-        sections = [
-            section
+        known = {key for key in (*STAGES, *values) if isinstance(key, str) and _may_be_switched_off(key, values)}
+        read = {
+            key: _section(key, value, found, known)
             for key, value in page.items()
-            if key not in TOP_LEVEL
-            and not (value is False and _may_be_switched_off(key, values))
-            and (section := _section(key, value, found, known)) is not None
-        ]
-        recipe = cls(name, seed, tuple(sections), where)
-        found += recipe._configs()[1]
-        found += recipe._wiring()[1] if len(found) == 0 else []
-        found += recipe._refusals() if len(found) == 0 else []
+            if key not in TOP_LEVEL and not (value is False and _may_be_switched_off(key, values))
+        }
+        recipe = cls(name, seed, tuple(section for section in read.values() if section is not None), where)
+        unread = {key for key, section in read.items() if section is None}
+        found += recipe._configs()[1] + recipe._wiring(unread)[1] + recipe._refusals()
         if found:
-            raise _refusal(where, found)
+            raise _refusal(where, found + recipe._absent())
         return recipe
 
     def _configs(self) -> tuple[dict[str, Settings], list[str]]:
@@ -164,22 +195,25 @@ class Recipe:
             try:
                 configs[section.name] = read_settings(model, values, self.where, section.name)
             except ConfigError as error:
-                found.extend(str(error.found).split("\n         "))
+                found.extend(str(error.found).split(SEPARATOR))
         return configs, found
 
-    def _wiring(self) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """For every section: input name -> the nearest earlier section that makes a fitting kind, or the named one."""
+    def _wiring(self, unread: Collection[Any] = ()) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """For every section: input name -> the nearest earlier section that makes a fitting kind, or the named one.
+
+        What is missing where a section could not be read (`unread`) may be what that one makes: no second problem.
+        """
         wires: dict[str, dict[str, str]] = {}
         found = []
         for index, section in enumerate(self.sections):
             wires[section.name] = {}
-            for unknown in section.inputs.keys() - section.stage.takes.keys():
+            for unknown in sorted(section.inputs.keys() - section.stage.takes.keys()):
                 found.append(f"{section.name}.inputs.{unknown}: {section.stage.name} takes no such input")
             for need, kinds in section.stage.takes.items():
                 chosen = _producer(section, need, kinds, self.sections[:index])
                 if isinstance(chosen, Section):
                     wires[section.name][need] = chosen.name
-                else:
+                elif not (unread if need not in section.inputs else section.inputs[need] in unread):
                     found.append(chosen)
         return wires, found
 
@@ -189,9 +223,11 @@ class Recipe:
         modules = {section.name: section.stage.module() for section in self.sections}
         found = []
         for name in (name for name, module in modules.items() if hasattr(module, "refusal")):
-            origin = wires[name]["model"]
-            while not hasattr(modules[origin], "architecture"):  # taught further: the shape stays that of its beginning
-                origin = wires[origin]["model"]
+            origin = wires[name].get("model")
+            while origin is not None and not hasattr(modules[origin], "architecture"):
+                origin = wires[origin].get("model")  # taught further: the shape stays that of its beginning
+            if origin is None or origin not in configs:  # said already
+                continue
             smallest = modules[origin].architecture(configs[origin], vocabulary_size=1, row_length=1)
             reason = modules[name].refusal(smallest)
             if reason is not None:
@@ -200,11 +236,28 @@ class Recipe:
                 )
         return found
 
+    def _absent(self) -> list[str]:
+        """One line for each file or folder that a section reads and that is not there."""
+        return [
+            f"{place}: {path} is not there"
+            for name, config in self._configs()[0].items()
+            for place, path in paths_in(config, name)
+            if not os.path.lexists(Path(path).expanduser())
+        ]
+
     def plan(self, runs: Path = Path("runs"), sources: Mapping[str, str] | None = None) -> list[Step]:
         """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written.
 
         `sources`: section -> fingerprint of its raw files, where another process has read them; else they are read.
         """
+        absent = self._absent() if sources is None else []
+        if absent:
+            raise DataError(
+                "the recipe names files that are not there",
+                where=self.where,
+                found=SEPARATOR.join(absent),
+                remedy=f"correct the lines above; paths are read from {Path.cwd()}",
+            )
         (configs, _), (wires, _) = self._configs(), self._wiring()
         steps: dict[str, Step] = {}
         for section in self.sections:
@@ -239,9 +292,18 @@ def _step(
 def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifact], out: Path) -> Step:
     """A step outside any recipe: one stage, `path=value` words, opened inputs and the folder to make."""
     page: dict[str, Any] = {stage.name: {}}
-    for value in values:
-        _apply(page, f"{stage.name}.{value}")
-    config = read_settings(stage.module().Config, page[stage.name], "the command line", stage.name)
+    found = [problem for value in values if (problem := _apply(page, f"{stage.name}.{value}")) is not None]
+    try:
+        config = read_settings(stage.module().Config, page[stage.name], "the command line", stage.name)
+    except ConfigError as error:
+        found += str(error.found).split(SEPARATOR)
+    if found:
+        raise ConfigError(
+            "these settings cannot be used",
+            where="the command line",
+            found=SEPARATOR.join(found),
+            remedy="correct the values above and start again",
+        )
     origins = {need: one.folder for need, one in inputs.items()}
     ancestry = {need: one.fingerprint for need, one in inputs.items()}
     return _step(Section(stage.name, stage, page[stage.name], {}), config, {}, origins, ancestry, out)
@@ -281,14 +343,14 @@ def _section(key: str, value: Any, found: list[str], known: Iterable[str]) -> Se
         found.append(f"{key}: a section is a name and a mapping of values; found {value!r:.60}")
         return None
     stage_name = value.get("stage", key)
-    if stage_name not in STAGES:
+    if not isinstance(stage_name, str) or stage_name not in STAGES:
         found.append(
-            f"{key}: no stage {stage_name!r}{nearest(str(stage_name), [*STAGES, *TOP_LEVEL])}; "
+            f"{key}: no stage {stage_name!r:.80}{nearest(str(stage_name), [*STAGES, *TOP_LEVEL])}; "
             f"stages: {', '.join(STAGES)} (another name for a section says `stage:`)"
         )
         return None
     inputs = value.get("inputs", {})
-    if not isinstance(inputs, dict):
+    if not isinstance(inputs, dict) or not all(isinstance(word, str) for pair in inputs.items() for word in pair):
         found.append(f"{key}.inputs: a mapping of input to section; found {inputs!r:.60}")
         return None
     return Section(key, STAGES[stage_name], {k: v for k, v in value.items() if k not in SECTION_KEYS}, inputs)
@@ -299,30 +361,33 @@ def _refusal(where: str, found: Sequence[str]) -> ConfigError:
     return ConfigError(
         f"the recipe cannot be used: {number}",
         where=where,
-        found="\n         ".join(found),
+        found=SEPARATOR.join(found),
         remedy="correct the lines above and start again",
     )
 
 
-def _apply(page: dict[str, Any], override: str) -> None:
-    """Set one `path=value`; the value is read as YAML: `3e-4`, `true` and `[a, b]` mean what they mean on the page."""
+def _apply(page: dict[str, Any], override: str) -> str | None:
+    """Set one `path=value`, or say why not; the value is read as YAML: `3e-4`, `true` and `[a, b]` mean what they mean
+    on the page."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise ConfigError("an override is written path=value", found=override, remedy="for example pretrain.minutes=5")
+        return f"{override!r:.80}: an override is written path=value, for example pretrain.minutes=5"
     *parents, last = path.split(".")
+    try:
+        value = _read(text)
+    except ValueError as error:
+        return f"{path}: the value is not valid YAML: {' '.join(str(error).split())}"
     here = page
     for part in parents:
         inner = here.get(part)
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
-            raise ConfigError("an override leads through a plain value", where=path, found=f"{part} is {inner!r:.60}")
+            return f"{path}: an override leads through a plain value; {part} is {inner!r:.60}"
         here[part] = inner = dict(inner)
         here = inner
-    try:
-        here[last] = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError("the value of an override is not valid YAML", where=path, found=error) from None
+    here[last] = value
+    return None
 
 
 def _state(step: Step) -> str:
@@ -368,7 +433,7 @@ def _other_content(step: Step, record: Mapping[str, Any]) -> list[str]:
 def _read_started(folder: Path) -> dict[str, Any] | None:
     try:
         started = json.loads((folder / STARTED).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return started if isinstance(started, dict) else None
 

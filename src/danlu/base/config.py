@@ -8,10 +8,11 @@ stage's `Config`. Knows units (`20M`, `4GB`, `2h`), not stages.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from danlu.base.errors import ConfigError, nearest
 
@@ -53,6 +54,10 @@ Bytes = Annotated[int, BeforeValidator(lambda value: _whole(with_unit(value, BYT
 Seconds = Annotated[float, BeforeValidator(lambda value: with_unit(value, SECOND_UNITS, "duration"))]
 """A duration in seconds that may be written `90s`, `2h`."""
 
+IS_READ = "a file or folder that is read"
+ReadPath = Annotated[str, IS_READ]
+"""The path of something that must be there before the work starts; empty where nothing is named."""
+
 
 class Settings(BaseModel):
     """Base of every config model: frozen, unknown keys forbidden, defaults checked."""
@@ -61,6 +66,8 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+SEPARATOR = "\n         "
+"""Between the problems of one error: each on a line of its own, below the first."""
 
 
 def problems(error: ValidationError, model: type[Settings], prefix: str = "") -> list[str]:
@@ -96,14 +103,56 @@ def _types_in(annotation: Any) -> list[Any]:
     return [annotation, *(inner for argument in arguments for inner in _types_in(argument))]
 
 
+def paths_in(settings: Settings, prefix: str) -> Iterator[tuple[str, str]]:
+    """(place in the recipe, path) of every `ReadPath` that names something, also in settings within settings."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Settings):
+                yield from paths_in(item, f"{prefix}.{name}")
+            elif isinstance(item, str) and item and _is_read(field):
+                yield f"{prefix}.{name}", item
+
+
+def _is_read(field: FieldInfo) -> bool:
+    """A field of the type `ReadPath`, or of it and None."""
+    of_parts = (getattr(part, "__metadata__", ()) for part in _types_in(field.annotation))
+    return IS_READ in field.metadata or any(IS_READ in marks for marks in of_parts)
+
+
 def read_settings(model: type[S], values: Mapping[str, Any], where: str, prefix: str = "") -> S:
     """Validate `values` as `model`; raise one ConfigError that lists all problems, with `where` as their place."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
+        found = problems(error, model, prefix)
         raise ConfigError(
             "these settings cannot be used",
             where=where,
-            found="\n         ".join(problems(error, model, prefix)),
+            found=SEPARATOR.join(found + _hidden(error, model, values, prefix)),
             remedy="correct the values above and start again",
         ) from None
+
+
+def _hidden(error: ValidationError, model: type[Settings], values: Mapping[str, Any], prefix: str) -> list[str]:
+    """Problems between values, which pydantic looks for only where each value for itself is right.
+
+    They are looked for with the wrong values taken away; one that speaks of a value taken away says nothing.
+    """
+    taken: set[str] = set()
+    found: list[str] = []
+    while True:
+        wrong = {str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"]} - taken
+        if not wrong:
+            return found
+        taken |= wrong
+        try:
+            model.model_validate({key: value for key, value in values.items() if str(key) not in taken})
+            return found
+        except ValidationError as next_error:
+            error = next_error
+        found = [
+            line
+            for line, item in zip(problems(error, model, prefix), error.errors(include_url=False), strict=True)
+            if not any(re.search(rf"\b{re.escape(name)}\b", line.removeprefix(prefix)) for name in taken)
+        ]

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
-from danlu.base.config import Bytes, Count, Settings
+from danlu.base.config import Bytes, Count, ReadPath, Settings
 from danlu.base.errors import ConfigError, DataError
 from danlu.base.records import read_conversations, read_documents
 from danlu.tokenizer.chat import turns, version_with_template
@@ -43,7 +43,7 @@ class Config(Settings):
     kind: Literal["bpe", "wordpiece", "unigram", "characters", "bytes", "words"] = Field(
         "bpe", description="what a token is; wordpiece and words write <UNK> for what they do not know"
     )
-    extend: str | None = Field(
+    extend: ReadPath | None = Field(
         None, min_length=1, description="a folder with a tokenizer: its ids are kept, new tokens come after them"
     )
     vocabulary_size: Count = Field(
