@@ -1,5 +1,6 @@
 """Proofs of odd surroundings: RT5, a disk that is full, read-only or broken costs one clear sentence and nothing else;
-RT16, the same bytes come out under any locale, time zone and path, and with 32 open files.
+RT16, the same bytes come out under any locale, time zone and path, with 32 open files, and while the clock jumps. A
+small /dev/shm is not tried: nothing of danlu's lies there.
 
 In: injected errors at every write of a save, a small real file system where we may mount one, and whole recipes in
 processes with odd environments. Out: red where an error is a traceback, where a stump stays, or where a byte differs.
@@ -11,8 +12,11 @@ import errno
 import json
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,8 @@ from danlu.base.errors import SystemTrouble
 from danlu.corpus.writer import CorpusWriter
 from danlu.recipe import Recipe
 from danlu.train import checkpoint
+from danlu.train.interrupts import Interrupted
+from tests.proofs.campaign import STEPS, Campaign, final_state
 from tests.proofs.mutant import Mutant
 
 MUTANTS = {
@@ -32,10 +38,17 @@ MUTANTS = {
         "    except BaseException:\n        shutil.rmtree(working, ignore_errors=True)\n        raise\n",
         "    except ValueError:\n        raise\n",
     ),
-    "RT16": Mutant(
-        "src/danlu/recipe.py",
-        'path.read_text(encoding="utf-8-sig")',
-        "path.read_text()",
+    "RT16": (
+        Mutant(
+            "src/danlu/recipe.py",
+            'path.read_text(encoding="utf-8-sig")',
+            "path.read_text()",
+        ),
+        Mutant(  # how long a stage took is the difference between two times of day
+            "src/danlu/stages/tokenizer.py",
+            "\nimport time\n",
+            "\nimport time as day\nfrom types import SimpleNamespace\n\ntime = SimpleNamespace(monotonic=day.time)\n",
+        ),
     ),
 }
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,8 +156,13 @@ def test_RT5_a_stage_says_one_sentence_and_goes_on_when_there_is_room(tmp_path, 
     assert running.run(page, runs=tmp_path / "runs")["prepare"].content == calm
 
 
-def make(top: Path, environment: dict[str, str] | None = None, files: int | None = None) -> dict[str, str]:
-    """A recipe in a process of its own, below `top`; the contents of what it made."""
+PLAIN = "import runpy; runpy.run_module('danlu.cli', run_name='__main__')"
+
+
+def make(
+    top: Path, environment: dict[str, str] | None = None, files: int | None = None, before: str = ""
+) -> dict[str, str]:
+    """A recipe in a process of its own, below `top`, that runs `before` first; the contents of what it made."""
     fill(top / "text")
     (top / "recipe.yaml").write_text("# 炉子\n" + json.dumps(PAGE), encoding="utf-8")
 
@@ -154,7 +172,7 @@ def make(top: Path, environment: dict[str, str] | None = None, files: int | None
 
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "TZ"))}
     done = subprocess.run(
-        [sys.executable, "-m", "danlu.cli", "run", "recipe.yaml"],
+        [sys.executable, "-c", f"{before}\n{PLAIN}", "run", "recipe.yaml"],
         cwd=top,
         env={**plain, **(environment if environment is not None else {})},
         preexec_fn=limit,
@@ -171,8 +189,8 @@ def make(top: Path, environment: dict[str, str] | None = None, files: int | None
 
 
 ODD = {
-    "zh_CN": {"LC_ALL": "zh_CN.GB18030", "LANG": "zh_CN.GB18030"},
-    "tr_TR": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    "zh_CN": {"LC_ALL": "zh_CN.GB18030", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "tr_TR": {"LC_ALL": "tr_TR.UTF-8", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "a time zone": {"TZ": "Asia/Kathmandu"},
 }
@@ -183,9 +201,67 @@ def usual(tmp_path_factory) -> dict[str, str]:
     return make(tmp_path_factory.mktemp("usual"), {"LC_ALL": "C.UTF-8", "TZ": "UTC"})
 
 
+SPEAKS = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getpreferredencoding())"
+
+
+def locale_is_there(environment: dict[str, str]) -> bool:
+    """Whether a process with these variables has that locale, and its encoding, and not C in its stead."""
+    said = subprocess.run(
+        [sys.executable, "-c", SPEAKS], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    return said.returncode == 0 and said.stdout.strip().lower() == environment["LC_ALL"].split(".")[1].lower()
+
+
+def with_locale(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """The variables, with the locale made in `folder` where the system has the means but not the locale; or a skip."""
+    name = environment.get("LC_ALL", "C")
+    if "." not in name or locale_is_there(environment):
+        return environment
+    made = {**environment, "LOCPATH": str(folder)}
+    if shutil.which("localedef") is not None:
+        folder.mkdir()
+        language, encoding = name.split(".")
+        subprocess.run(["localedef", "-i", language, "-f", encoding, str(folder / name)], capture_output=True)
+    if not locale_is_there(made):
+        pytest.skip(f"the locale {name} is not installed here, and localedef cannot make it")
+    return made
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_RT16_the_same_bytes_under_any_locale_and_time_zone(tmp_path, usual, name):
-    assert make(tmp_path / "here", ODD[name]) == usual
+    assert make(tmp_path / "here", with_locale(ODD[name], tmp_path / "locales")) == usual
+
+
+JUMPS = """
+import time
+days, real = iter(range(10**9)), time.time
+time.time = lambda: real() - 86_400 * next(days)
+time.time_ns = lambda: int(time.time() * 10**9)
+"""
+"""A clock of the day that is set back by a day each time somebody looks at it."""
+
+
+def test_RT16_the_same_bytes_while_the_clock_is_set_back(tmp_path, usual):
+    assert make(tmp_path / "here", before=JUMPS) == usual
+    for section in ("prepare", "tokenizer"):
+        manifest = json.loads((tmp_path / "here" / "runs" / "odd" / section / "manifest.json").read_bytes())
+        assert 0 <= manifest["seconds"] < 300
+
+
+def test_RT16_training_goes_on_while_the_clock_is_set_back(tmp_path, monkeypatch):
+    """Stopped and resumed under such a clock: the same bits, and no step that took less than no time."""
+    campaign, days, real = Campaign(tmp_path), iter(range(10**9)), time.time
+    for out in ("calm", "jumping"):
+        (tmp_path / out).mkdir()
+    campaign.attempt(tmp_path / "calm")
+    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * next(days))
+    with pytest.raises(Interrupted):
+        campaign.attempt(tmp_path / "jumping", die_at=(5, 0), signal_=signal.SIGINT)
+    campaign.attempt(tmp_path / "jumping")
+    assert final_state(tmp_path / "jumping", STEPS) == final_state(tmp_path / "calm", STEPS)
+    diary = [json.loads(line) for line in (tmp_path / "jumping" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in diary] == list(range(1, STEPS + 1))
+    assert all(line["train/tok_per_sec"] > 0 for line in diary)
 
 
 def test_RT16_the_same_bytes_on_paths_with_spaces_and_other_scripts(tmp_path, usual):
