@@ -27,6 +27,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from datatrove.data import Document
 from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
 from datatrove.pipeline.filters import (
@@ -42,6 +43,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from loguru import logger
 
 LANGUAGES = {"en": "eng", "zh": "cmn"}
+WARM_UP = "The furnace has been lit and it is warm. 炉子已经点着了，很热。"
 ENDS = (".", "!", "?", '"', "'", "”", "’", "。", "．", "！", "？", "；", "」", "』", "…")
 LETTERED_WORDS = {"en": 0.69, "zh": 0.62}
 """0.8 of the share of spacy's and jieba's words that are no punctuation marks."""
@@ -104,6 +106,8 @@ def main(path: Path, folder: Path, language: str) -> None:
             JsonlWriter(str(folder / "kept"), compression=None),
         ],
     ]
+    for step in quality:  # jieba and spaCy read their dictionaries when first asked
+        step.filter(Document(text=WARM_UP, id="warm-up"))
     started_at, processor_at = time.perf_counter(), time.process_time()
     seconds = []
     for number, pipeline in enumerate(stages):

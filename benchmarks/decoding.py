@@ -102,10 +102,11 @@ def measure(size: str, dtype: str, rounds: int) -> dict[str, Any]:
         }
         speeds: dict[str, list[float]] = {name: [] for name in ways}
         answers = {name: way() for name, way in ways.items()}
-        for _ in range(rounds):
-            for name, way in ways.items():
+        for number in range(rounds):
+            names = list(ways)
+            for name in names[number % len(names) :] + names[: number % len(names)]:  # each is first as often
                 started_at = time.perf_counter()
-                way()
+                ways[name]()
                 speeds[name].append(batch * NEW / (time.perf_counter() - started_at))
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         found[f"batch {batch}"] = {
@@ -134,10 +135,11 @@ def main() -> None:
     table = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     for size in options.sizes:
         for dtype in options.dtypes:
+            load = round(os.getloadavg()[0], 2)
             table[f"{size} {dtype}"] = {
                 **measure(size, dtype, options.rounds),
                 "threads": options.threads,
-                "load_before": round(os.getloadavg()[2], 2),
+                "load_before": load,
                 "machine": machine(),
                 "versions": artifact.versions(),
                 "measured_at": datetime.now(UTC).date().isoformat(),

@@ -3,8 +3,9 @@
 In: files or folders of text, a Python that has the peers. Out: `docs/results/learning.jsonl`, one line a run. The text
 is the first 40 MB that fit, half Chinese and half English, the same on every machine; one tokenizer and one cut into
 ids serve all sides; bits per byte are those of the same held-out documents. Each run has so many minutes from the start
-of its process to the end of its last step, and is told its length by measuring itself. A run that is in the file
-already is not repeated, so that the command may be stopped and called again:
+of its process to the end of its last step, and is told its length by measuring itself. Whatever is chosen (the peers'
+rates, the dial's rule) is chosen on the first half of the held-out rows, and what is told is of the second half. A run
+that is in the file already is not repeated, so that the command may be stopped and called again:
 
     python benchmarks/learning.py text SOURCE [SOURCE ...]
     python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 3 --rates 1e-3 2e-3 4e-3
@@ -46,6 +47,7 @@ PEERS = ("litgpt", "trainer")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "all": (),
     "AdamW instead of Muon": ("--set", "pretrain.optimizer.name=adamw"),
+    "AdamW instead of Muon, rate halved": ("--set", "pretrain.optimizer.name=adamw", "--scale-rate", "0.5"),
     "cosine instead of warm-up, stable, decay": ("--set", "pretrain.optimizer.schedule=cosine"),
     "rows in the order of the files": ("--without", "order"),
     "documents of a row see each other": ("--without", "masks"),
@@ -115,7 +117,7 @@ def best_rate(side: str) -> float:
     trials = [line for line in results() if line["side"] == side and line["variant"].startswith("rate ")]
     if not trials:
         raise SystemExit(f"no trial of {side}'s learning rate is in the file; run `learning.py tune` first")
-    return float(min(trials, key=lambda line: line["bits_per_byte"])["learning_rate"])
+    return float(min(trials, key=lambda line: line["bits_per_byte_to_choose_by"])["learning_rate"])
 
 
 def make_text(sources: list[Path]) -> None:
@@ -151,10 +153,10 @@ def recipe(*overrides: str) -> Recipe:
     page = {
         "name": "learning",
         "seed": 7,
-        "prepare": {"sources": [str(FOLDER / "text.jsonl")], "validation_share": 0.02, "test_share": 0.0},
+        "prepare": {"sources": [str(FOLDER / "text.jsonl")], "validation_share": 0.04, "test_share": 0.0},
         "tokenizer": {"vocabulary_size": 8192},
         "shard": {"row_length": 256},
-        "pretrain": {"size": "small"},
+        "pretrain": {"size": "small", "checkpoints": {"finish": "last"}},
     }
     return Recipe.from_dict(page, overrides)
 

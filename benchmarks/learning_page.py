@@ -21,7 +21,8 @@ NAMES = {"danlu": "danlu", "litgpt": "litgpt", "trainer": "transformers Trainer"
 CHINESE = {
     "all": "全部",
     "AdamW instead of Muon": "用 AdamW 而不用 Muon",
-    "cosine instead of warm-up, stable, decay": "用余弦而不用“升温、平稳、衰减”",
+    "AdamW instead of Muon, rate halved": "用 AdamW 而不用 Muon，学习率减半",
+    "cosine instead of warm-up, stable, decay": "用余弦而不用“预热、平稳、衰减”",
     "rows in the order of the files": "各行按文件的次序",
     "documents of a row see each other": "同一行里的文档互相可见",
     "every weight begins as in GPT-2": "所有权重按 GPT-2 初始化",
@@ -85,8 +86,8 @@ def beginning(runs: Sequence[Run], say: Words) -> list[str]:
             "is better. Each run is a process; its minutes run from its start to the end of its last step, compiling\n"
             "and measuring included. Runs took turns, and every one that was made is in "
             "[learning.jsonl](learning.jsonl).",
-            "同样的文本、同样的词元、同样两个核上的同样几分钟、同一级别的模型：哪一方学到更多，又是靠什么。\n"
-            "衡量标准是谁都没有训练过的文档上的每字节比特数，越小越好。每次运行是一个进程，\n"
+            "文本相同，编号相同，同样的两个核，同样的几分钟，模型大小同一级别：哪一方学到更多，靠的又是什么。\n"
+            "衡量标准是各方都没有用来训练的文档上的每字节比特数，越小越好。每次运行是一个进程，\n"
             "时间从进程启动算到最后一步结束，编译和测速都在内。各方轮流运行，\n"
             "做过的每一次都在 [learning.jsonl](learning.jsonl) 里。",
         ),
@@ -139,7 +140,12 @@ def beside(runs: Sequence[Run], say: Words) -> list[str]:
     )
     trials = [run for run in runs if run["variant"].startswith("rate ") and run["side"] != "danlu"]
     tried = [
-        (NAMES[run["side"]], f"{run['learning_rate']:g}", f"{run['minutes']:g}", f"{run['bits_per_byte']:.4f}")
+        (
+            NAMES[run["side"]],
+            f"{run['learning_rate']:g}",
+            f"{run['minutes']:g}",
+            f"{run['bits_per_byte_to_choose_by']:.4f}",
+        )
         for run in trials
     ]
     return [
@@ -150,22 +156,22 @@ def beside(runs: Sequence[Run], say: Words) -> list[str]:
             "tokenizer of 8,192.\n"
             "The peers read the ids as one stream in rows of 256, drawn in an order from the seed; both keep "
             "their own\n"
-            "defaults (litgpt: AdamW 0.9/0.95, decay 0.1, cosine; the Trainer: AdamW, no decay, linear) but "
-            "for what a run\n"
-            "of minutes makes senseless: litgpt's batch of 512 rows and warm-up of 2,000 steps, the Trainer's "
+            "defaults (litgpt: AdamW 0.9/0.95, decay 0.1, cosine; the Trainer: AdamW, no decay, linear) except "
+            "what makes no\n"
+            "sense in a run of minutes: litgpt's batch of 512 rows and warm-up of 2,000 steps, the Trainer's "
             "rate of 5e-5.\n"
             "Both get batches of 16 rows, a warm-up of a twentieth, and the rate that did best in trials of their own:",
             "如何做到公平：文本 40 MB，中英各半，由同一个 8,192 词元的分词器切成词元。对手把词元当作一条流，\n"
             "按 256 一行读，次序由种子决定；各自保留默认设置（litgpt：AdamW 0.9/0.95、衰减 0.1、余弦；\n"
             "Trainer：AdamW、无衰减、线性），只换掉几分钟的运行里没有意义的部分：litgpt 的 512 行批量和 2,000 "
-            "步升温、\n"
-            "Trainer 的 5e-5 学习率。两者都用 16 行的批量、二十分之一的升温，学习率取它们各自试验中最好的：",
+            "步预热、\n"
+            "Trainer 的 5e-5 学习率。两者都用 16 行的批量、占全程二十分之一的预热，学习率取它们各自试验中最好的：",
         ),
         say.table((("side", "各方"), ("rate", "学习率"), ("minutes", "分钟"), ("bits per byte", "每字节比特")), tried),
         say(
             "Ours is the recipe's `size: small` and `minutes`, nothing else: shape, batch, rate and course are "
             "the dial's.",
-            "我们这一方只有配方里的 `size: small` 和 `minutes`：形状、批量、学习率和进程都由旋钮决定。",
+            "我们这一方只有配方里的 `size: small` 和 `minutes`：形状、批量、学习率和调度都由旋钮决定。",
         ),
     ]
 

@@ -23,6 +23,7 @@ import numpy as np
 SHAPE = {"width": 288, "layers": 6, "heads": 6, "mlp": 768}
 ROWS, LENGTH, VOCABULARY = 16, 256, 8192
 WARMUP_SHARE = 0.05
+BLOCK_ROWS = 16
 TRIAL_STEPS, RESERVE = 8, 0.97
 """Steps by which a peer measures itself after its first two, and the share of the time left that it then plans for."""
 
@@ -84,17 +85,12 @@ WITHOUT = {"order": without_order, "masks": without_masks, "initialisation": wit
 
 def danlu(options: argparse.Namespace) -> dict[str, Any]:
     """Our own stage, as a recipe runs it; the ablation takes parts of it away."""
-    import torch
     from learning import FOLDER, recipe
 
-    from danlu import convert, running
-    from danlu.base.world import World
-    from danlu.parallel.device import discover
+    from danlu import running
+    from danlu.convert.reader import architecture
     from danlu.shards.files import RowSet
     from danlu.stages import pretrain
-    from danlu.train.objectives import next_token
-    from danlu.train.samples import token_bytes
-    from danlu.train.validation import Validation
 
     batch_of, pace = RowSet.batch, pretrain.pace
     if options.without is not None:
@@ -111,17 +107,11 @@ def danlu(options: argparse.Namespace) -> dict[str, Any]:
     made = running.run(recipe(*words), runs=FOLDER, from_section="pretrain", until="pretrain", again=True)["pretrain"]
     ended_at = time.time()
     RowSet.batch = batch_of  # type: ignore[method-assign]
-    loaded = convert.load(made.folder, dtype=discover().dtype)
-    held_out = RowSet.open(options.run / "shard" / "pretrain-validation")
-    assert loaded.tokenizer is not None
-    lengths = token_bytes(loaded.tokenizer.decode_bytes, loaded.tokenizer.size)
-    with torch.no_grad():
-        judged = Validation(held_out, next_token, ROWS, held_out.num_rows, lengths).measure(loaded.model, World())
     plan = json.loads((made.folder / "plan.json").read_text())
     return {
-        "bits_per_byte": judged["bits_per_byte"],
+        **ours_judged(options.run, made.folder),
         "tokens": made.metrics["tokens"],
-        "parameters": loaded.config.parameters().total,
+        "parameters": architecture(made.folder).parameters().total,
         "seconds": round(ended_at - options.began_at, 1),
         "learning_rate": plan["learning_rate"],
         "batch_rows": plan["batch_rows"],
@@ -149,21 +139,62 @@ class Stream:
         return self.ids[numbers[:, None] * LENGTH + np.arange(LENGTH + 1)].astype(np.int64)
 
 
-def bits_per_byte(run: Path, logits_of: Callable[[Any], Any]) -> float:
-    """Of the held-out documents as one stream: all their tokens' bits over all their bytes."""
+def halves(count: int) -> dict[str, np.ndarray]:
+    """The held-out rows by which rates and rules may be chosen, and those of which a result is told.
+
+    They take turns by blocks, because the rows come one language after the other.
+    """
+    block = np.arange(count) // BLOCK_ROWS % 2
+    return {"bits_per_byte_to_choose_by": np.flatnonzero(block == 0), "bits_per_byte": np.flatnonzero(block == 1)}
+
+
+def judged(run: Path, logits_of: Callable[[Any], Any]) -> dict[str, float]:
+    """Bits per byte of both halves of the held-out documents, as one stream: all tokens' bits over all their bytes."""
     import torch
 
     stream = Stream(run / "shard" / "pretrain-validation")
-    bits = 0.0
-    with torch.no_grad():
-        for start in range(0, stream.num_rows, ROWS):
-            rows = torch.from_numpy(stream.rows(np.arange(start, min(start + ROWS, stream.num_rows))))
-            logits = logits_of(rows[:, :-1]).float()
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum")
-            bits += float(loss) / math.log(2)
-    spelt = json.loads((run / "bytes.json").read_text())["token_bytes"]
-    size = sum(spelt[id] for id in stream.ids[1 : stream.num_rows * LENGTH + 1].tolist())
-    return bits / size
+    spelt = np.array(json.loads((run / "bytes.json").read_text())["token_bytes"])
+    found = {}
+    for name, half in halves(stream.num_rows).items():
+        bits, size = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(half), ROWS):
+                rows = torch.from_numpy(stream.rows(half[start : start + ROWS]))
+                logits, targets = logits_of(rows[:, :-1]).float(), rows[:, 1:]
+                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+                bits += float(loss) / math.log(2)
+                size += int(spelt[targets.numpy()].sum())
+        found[name] = bits / size
+    return found
+
+
+def ours_judged(run: Path, made: Path) -> dict[str, float]:
+    """The same of a model folder of ours, on the packed rows that hold the same documents, masked as it was trained."""
+    import torch
+
+    from danlu import convert
+    from danlu.base.world import World
+    from danlu.parallel.device import discover
+    from danlu.shards.files import RowSet
+    from danlu.train.objectives import next_token
+    from danlu.train.samples import token_bytes
+    from danlu.train.validation import Validation
+
+    class Half(Validation):
+        def rows(self) -> np.ndarray:
+            return chosen
+
+    loaded = convert.load(made, dtype=discover().dtype)
+    held_out = RowSet.open(run / "shard" / "pretrain-validation")
+    assert loaded.tokenizer is not None
+    lengths = token_bytes(loaded.tokenizer.decode_bytes, loaded.tokenizer.size)
+    found = {}
+    for name, half in halves(held_out.num_rows).items():
+        chosen = half
+        with torch.no_grad():
+            told = Half(held_out, next_token, ROWS, held_out.num_rows, lengths).measure(loaded.model, World())
+        found[name] = told["bits_per_byte"]
+    return found
 
 
 def planned(options: argparse.Namespace, step: Callable[[], None]) -> int:
@@ -235,7 +266,7 @@ def litgpt(options: argparse.Namespace) -> dict[str, Any]:
     ended_at = time.time()
     model.eval()
     return {
-        "bits_per_byte": bits_per_byte(options.run, model),
+        **judged(options.run, model),
         "tokens": steps * ROWS * LENGTH,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(ended_at - options.began_at, 1),
@@ -314,7 +345,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
             return model(input_ids=ids).logits
 
     return {
-        "bits_per_byte": bits_per_byte(options.run, logits_of),
+        **judged(options.run, logits_of),
         "tokens": steps * ROWS * LENGTH,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(ended_at - options.began_at, 1),

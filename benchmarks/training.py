@@ -3,7 +3,8 @@
 In: a Python that has the peers. Out: `docs/results/training.json`: tokens a second in steady state (medians over
 interleaved segments), seconds to the first step with cold caches, peak memory, and our ratios to the faster, the
 quicker to start and the leaner of the two. All sides hold fp32 weights and optimizer states, see the same made-up ids
-and use their own defaults; ours alone masks documents from each other. One size and dtype after the other:
+(the Trainer in an order of its own) and use their own defaults; ours alone masks documents from each other, keeps freed
+memory from step to step, and has torch's fused AdamW, which litgpt switches off. One size and dtype after the other:
 
     python benchmarks/training.py --peers PEERS/bin/python --sizes 11m 110m --dtypes bfloat16 float32
 """
@@ -119,12 +120,13 @@ def main() -> None:
     table = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     for size in options.sizes:
         for dtype in options.dtypes:
+            load = round(os.getloadavg()[0], 2)
             found = measure(size, dtype, pythons, options.threads, options.rounds, options.steps)
             table[f"{size} {dtype}"] = {
                 **found,
                 "steps_of_a_segment": options.steps,
                 "threads": options.threads,
-                "load_before": round(os.getloadavg()[2], 2),
+                "load_before": load,
                 "machine": machine(),
                 "versions": artifact.versions() | peer_versions(options.peers),
                 "measured_at": datetime.now(UTC).date().isoformat(),

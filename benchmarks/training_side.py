@@ -2,7 +2,8 @@
 
 In: a side, a size, a dtype; then numbers of steps, one a line, on standard input. Out: lines of JSON on standard
 output: first the seconds from the start of the process to the end of the first step, then those of each segment, at the
-end the peak memory. Needs the peer's package for a peer's side and danlu for ours; made-up ids, the same for all.
+end the peak memory. Needs the peer's package for a peer's side and danlu for ours; the same made-up ids for all, which
+the Trainer alone shuffles.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> No
             return np.arange(start, stop)
 
         def micro_batches(self, rows: np.ndarray, micro_batch_rows: int, device: str) -> Any:
-            ids = rows_of(size, int(rows[0]))
+            ids = rows_of(size, int(rows[0]) // size["rows"])
             yield to_tensors(Batch(ids[:, :-1], ids[:, 1:], self.positions, self.documents, rows), device)
 
     world = World(device="cpu", dtype=dtype)
