@@ -11,6 +11,10 @@ from tests.proofs import mutants
 PAGES = ("docs/proofs.md", "docs/proofs.zh.md")
 
 
+TRAPS = {"D": 21, "T": 5, "M": 11, "O": 18, "F": 9, "E": 8, "X": 12, "P": 5}
+"""The list of traps: how many there are of each letter."""
+
+
 def rows(page: str, columns: int) -> list[list[str]]:
     """The body rows of the page's tables that have so many columns."""
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
@@ -38,3 +42,41 @@ def test_both_languages_have_the_same_rows():
         english, chinese = (rows(page, columns) for page in PAGES)
         assert [row[0] for row in english] == [row[0] for row in chinese]
         assert all(re.search(r"[\u4e00-\u9fff]", row[1] + row[2]) for row in chinese)
+
+
+def spelt(ids: list[str]) -> set[str]:
+    """`D1–D3` and `E4` as D1, D2, D3, E4."""
+    found: set[str] = set()
+    for one in ids:
+        letter, first, last = re.fullmatch(r"([A-Z])(\d+)(?:–[A-Z](\d+))?", one).groups()
+        found |= {f"{letter}{number}" for number in range(int(first), int(last or first) + 1)}
+    return found
+
+
+def test_how_many_of_the_traps_have_a_proof_is_counted():
+    """The pages and both READMEs say the number that the tables of mutants have, and name the rest."""
+    traps = {f"{letter}{number}" for letter, count in TRAPS.items() for number in range(1, count + 1)}
+    proved = {entry.id for entry in mutants.tables()}
+    landed, total, others = len(traps & proved), len(traps), len(proved - traps)
+    for page, said in zip(
+        PAGES,
+        (
+            [f"a list of {total} such traps", f"**{landed} of the {total} have a proof here**", f"so have {others} of"],
+            [f"{total} 个这类陷阱", f"**{total} 个里有 {landed} 个在这里有证明**", f"方面的 {others} 个"],
+        ),
+        strict=True,
+    ):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert not [one for one in said if one not in text]
+        listed, missing = (re.findall(r"[A-Z]\d+(?:–[A-Z]\d+)?", part) for part in introduction(text))
+        assert spelt(listed) == traps
+        assert spelt(missing) == traps - proved
+    readme, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    assert f"of the {total} classic silent bugs that we have collected, {landed} have a test" in readme
+    assert f"{total} 种典型的“静默错误”里，有 {landed} 种" in chinese
+
+
+def introduction(text: str) -> tuple[str, str]:
+    """The brackets with all traps, and the sentence with those that have no proof."""
+    _, _, whole, without, *_ = text.split("\n\n")
+    return re.search(r"[(（](.*?)[)）]", whole.replace("\n", ""))[1], re.split(r"[.。] ?", without, maxsplit=1)[0]
