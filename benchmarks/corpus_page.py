@@ -85,10 +85,10 @@ def beside(found: Found, say: Words) -> list[str]:
             "Where the machine does other work too, the clock tells little; the time of the processor hardly\n"
             "changes. The pages are cut from books, laws, manuals and Wikipedia, and every tenth comes again with\n"
             "two words put in.",
-            "C4、Gopher、FineWeb 的质量规则，然后用 14 段、每段 8 个 MinHash 找近似重复，与 datatrove 相比：\n"
+            "C4、Gopher、FineWeb 的质量规则，然后用 14 带、每带 8 个 MinHash 找近似重复，与 datatrove 相比：\n"
             f"{total} MB 文本，中文占一半，{date}，各用一个线程，文本的每一份轮流经过双方。\n"
             f"我们：{ours}；对方：{versions}。\n"
-            "机器还忙着别的工作时，时钟说明不了多少，处理器时间几乎不变。\n"
+            "机器还忙着别的工作时，时钟时间说明不了多少，处理器时间则几乎不变。\n"
             "文本取自书籍、法律、手册和维基百科，切成一页一页，每第十页添上两个词再出现一次。",
         ),
         say(
@@ -100,7 +100,7 @@ def beside(found: Found, say: Words) -> list[str]:
             "双方做的事相同，比值才有意义。datatrove 的设置使双方对论文的理解一致；设了什么、为什么，写在\n"
             "[corpus_peer.py](../../benchmarks/corpus_peer.py) 开头。\n"
             f"规则之后，双方在 {english} 的英文文档和 {zh} 的中文文档上判断一致。\n"
-            "其余各被哪些规则排除，双方的清单在 [corpus-speed.json](corpus-speed.json)。",
+            "其余的在双方各被哪些规则剔除，见 [corpus-speed.json](corpus-speed.json)。",
         ),
         say.table(heads, [chain_row(found[language], language) for language in ("en", "zh")]),
     ]

@@ -42,27 +42,27 @@ def section(found: dict[str, Any], *, chinese: bool) -> str:
     if chinese:
         return f"""## 分词
 
-`shard` 阶段编码每秒处理的文字（MB）：共 {encoded:.0f} MB，中英文各半，danlu 自己的 {found["vocabulary"]:,} 词表；
-各库轮流，取 {found["rounds"]} 轮中位数；{found["machine"]}，{found["date"]}，机器同时还有别的活。
+`shard` 阶段编码时每秒处理的文本（MB）：共 {encoded:.0f} MB，中英文各半，用 danlu 自己的 {found["vocabulary"]:,} 词表；
+各库轮流，取 {found["rounds"]} 轮中位数；{found["machine"]}，{found["date"]}，机器同时还忙着别的工作。
 Python {found["python"]}；{versions}。
-“冷”是第一遍，“热”是同一文字的第二遍；倒数第二列除以处理器秒数（单核，冷）而不是钟表秒数。
-内存是单核时的峰值（MB），含全部文字。**各库给出的 id 完全相同。**
+“冷”是第一遍，“热”是同一文本的第二遍；倒数第二列除以处理器秒数（单核，冷），而不是时钟秒数。
+内存是单核时的峰值（MB），含全部文本。**各库给出的编号完全相同。**
 
 | 编码用 | 单核，冷 | 热 | 全部核心，冷 | 热 | 每处理器秒 | 内存 |
 |---|---:|---:|---:|---:|---:|---:|
 {encoding_rows(found)}
 
 `shard.encoder: auto` 取已安装的最快的一个（`pip install 'danlu[fast]'`），
-前提是它在样本上的 id 与参照库相同（[决定 12]({DECISION})）。用哪一个，各行的字节都一样。
+前提是它在样本上给出的编号与参照库相同（[决定 12]({DECISION})）。用哪一个，各行的字节都一样。
 
-从同样文字的 {learnt:.0f} MB 中学 {found["vocabulary"]:,} 个词元，一轮：
+从同样文本的 {learnt:.0f} MB 中学 {found["vocabulary"]:,} 个词元，一轮：
 
 | 学习用 | MB/s | 每处理器秒 | 内存 |
 |---|---:|---:|---:|
 {learning_rows(found)}
 
 `danlu` 是 `tokenizers` 的训练器配 Qwen2 的切分；`tokenizers` 和 `gigabpe` 两行用 GPT-2 的切分，学到的合并相同。
-gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都不能替换现在的训练器。
+gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都替代不了现在的训练器。
 
 ```bash
 {found["command"]}
@@ -70,19 +70,19 @@ gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都不能�
 """
     return f"""## Tokenizers
 
-MB of text a second through the encoding of the `shard` stage: {encoded:.0f} MB, half English and half Chinese, with a
-vocabulary of {found["vocabulary"]:,} of danlu's own; medians of {found["rounds"]} rounds in which the libraries took
+MB of text a second through the encoding of the `shard` stage: {encoded:.0f} MB, half English and half Chinese, with
+danlu's own vocabulary of {found["vocabulary"]:,}; medians of {found["rounds"]} rounds in which the libraries took
 turns; {found["machine"]}, {found["date"]}, while the machine had other work too. Python {found["python"]}; {versions}.
-Cold is the first pass over the text and warm the second; the last column but one divides by seconds of the
-processor (one core, cold) instead of the clock. Memory is the peak in MB on one core, with all of the text.
-**The ids of all are the same.**
+Cold is the first pass over the text and warm the second; the last column but one divides by processor seconds
+(one core, cold) instead of seconds of the clock. Memory is the peak in MB on one core, with all of the text.
+**All of them give the same ids.**
 
 | encoding by | one core, cold | warm | all cores, cold | warm | per processor second | memory |
 |---|---:|---:|---:|---:|---:|---:|
 {encoding_rows(found)}
 
-`shard.encoder: auto` takes the fastest of those that are installed (`pip install 'danlu[fast]'`) once its ids were the
-reference's on a sample ([decision 12]({DECISION})). The rows are the same bytes with each.
+`shard.encoder: auto` takes the fastest of those that are installed (`pip install 'danlu[fast]'`) once it has given the
+reference's ids on a sample ([decision 12]({DECISION})). The rows are the same bytes with any of them.
 
 Learning {found["vocabulary"]:,} tokens from {learnt:.0f} MB of the same text, one round:
 
@@ -101,7 +101,7 @@ trainer's place.
 
 
 def main() -> None:
-    """Put the section behind the one on decoding, in the place of an older one of its own."""
+    """Put the section after the one on decoding, in the place of an older one of its own."""
     found = json.loads((RESULTS / "tokenizers.json").read_text(encoding="utf-8"))
     for name, chinese in (("speed.md", False), ("speed.zh.md", True)):
         parts = (RESULTS / name).read_text(encoding="utf-8").rstrip("\n").split("\n## ")

@@ -213,7 +213,7 @@ def beginning(table: dict[str, Any], say: Words) -> list[str]:
             f"A model of {parameters:,} parameters\nthat has read {tokens:,} tokens in {took} on {cores} cores "
             "writes sentences that look like its text\nand knows next to nothing. "
             "What this page shows is that the whole way holds on text that nobody prepared for it.",
-            "`recipes/your-text.yaml` 用于两个原样的文件夹：中英文书籍、诗词、法律条文、百科与技术文档，\n"
+            "`recipes/your-text.yaml` 用于两个原样的目录：中英文书籍、诗词、法律条文、百科与技术文档，\n"
             f"然后是指令和对话。只运行一次（{day}），下面的每个数字都出自这一次（[your-text.json](your-text.json)），\n"
             f"没有从多次运行里挑选。一个 {parameters:,} 参数的模型，在 {cores} 个核上用 {took} "
             f"读过 {tokens:,} 个词元，\n"
@@ -229,7 +229,7 @@ python benchmarks/your_text.py page
 ```""",
         say(
             "The folders hold public data beside the repository; name your own in their place.",
-            "两个文件夹是仓库旁的公开数据；换成自己的文件夹即可。",
+            "两个目录是仓库旁的公开数据；换成自己的目录即可。",
         ),
         say(
             f"Machine: {machine['processor']}, {cores} cores, {memory:.0f} GiB of memory, no accelerator. "
@@ -489,7 +489,7 @@ def client(table: dict[str, Any], say: Words) -> list[str]:
         say(
             "`danlu serve` on the exported folder, asked with the official `openai` client, greedy, each question\n"
             "whole and as a stream:",
-            "对导出的文件夹运行 `danlu serve`，用官方 `openai` 客户端提问，贪心解码，\n"
+            "对导出的目录运行 `danlu serve`，用官方 `openai` 客户端提问，贪心解码，\n"
             "每个问题各问一次完整的和一次流式的：",
         ),
         say.table(heads, rows, named=3),

@@ -29,6 +29,8 @@ TWINS = [
     (page.with_name(page.name.replace(".zh.md", ".md")), page) for page in pages.all_pages() if ".zh." in page.name
 ]
 ROOT_COMMAND: Any = typer.main.get_command(app)
+TOLD_TASKS = "core who where when mood translate repeat summary extract chat town sum wording".split()
+"""The rows of the README's table of marks, in order."""
 TARGETS = re.findall(r"^(\w+):", (pages.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -133,6 +135,18 @@ def test_both_languages_have_the_same_headings_and_the_same_code(pair):
     ]
 
 
+@pytest.mark.parametrize("page", pages.all_pages(), ids=lambda page: page.relative_to(pages.ROOT).as_posix())
+def test_a_table_begins_after_a_line_without_cells_and_all_its_rows_are_as_wide(page):
+    """A second head within a table is drawn as two rows of its body, and a cell too many is not drawn at all."""
+    lines = pages.prose(page).splitlines()
+    for number, line in enumerate(lines):
+        if re.fullmatch(r"\|(:?-+:?\|)+", line):
+            assert number < 2 or not lines[number - 2].startswith("|"), lines[number - 1]
+            body = itertools.takewhile(lambda row: row.startswith("|"), lines[number + 1 :])
+            for row in (lines[number - 1], *body):
+                assert len(re.findall(r"(?<!\\)\|", row)) == line.count("|"), row
+
+
 def test_both_readmes_have_the_same_tables_and_links():
     tables = [
         [line.count("|") for line in pages.prose(page).splitlines() if "|" in line] for page in (README, README_ZH)
@@ -177,10 +191,15 @@ def test_the_measured_demo_is_that_of_this_recipe_and_its_numbers_are_those_of_t
     kept = json.loads((pages.ROOT / "docs" / "results" / "quickstart.json").read_bytes())
     assert kept["recipe"] == yaml.safe_load((pages.ROOT / "recipes" / "quickstart.yaml").read_bytes())
     text = page.read_text(encoding="utf-8")
-    core = {row["language"]: row for row in kept["marks"] if row["task"] == "core"}
-    for row in core.values():
-        assert f"**{100 * row['exact_match']:.0f} %**" in text
-        assert re.search(rf"n = {row['n']}\b", text)
+    marks = {(row["task"], row["language"]): row for row in kept["marks"]}
+    told = re.findall(r"^\|[^|]+\| \**(\d+) %.*\| \**(\d+) %.*\|$", text, re.MULTILINE)
+    percent = {key: f"{100 * row['exact_match']:.0f}" for key, row in marks.items()}
+    assert told == [(percent[task, "en"], percent[task, "zh"]) for task in TOLD_TASKS]
+    assert {task for task, _ in marks} == set(TOLD_TASKS)
+    for language in ("en", "zh"):
+        assert f"**{percent['core', language]} %**" in text
+        assert re.search(rf"n = {marks['core', language]['n']}\b", text)
+    assert f"{kept['text_loss']:.1f} " in text
     assert max(kept["baselines"].values()) == 0, "the page says 0 %"
     minutes, seconds = divmod(round(60 * kept["minutes"]), 60)
     assert re.search(rf"\*\*{minutes} (min|分) {seconds} (s|秒)\*\*", text)
