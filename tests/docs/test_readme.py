@@ -29,7 +29,8 @@ TWINS = [
     (page.with_name(page.name.replace(".zh.md", ".md")), page) for page in pages.all_pages() if ".zh." in page.name
 ]
 ROOT_COMMAND: Any = typer.main.get_command(app)
-TOLD_TASKS = "core who where when mood translate repeat summary extract chat town sum wording".split()
+BY_PROMPT = ["core", "who", "where", "when", "mood", "translate"]
+TOLD_TASKS = [*BY_PROMPT, "repeat", "summary", "extract", "chat", "town", "sum", "wording"]
 """The rows of the README's table of marks, in order."""
 TARGETS = re.findall(r"^(\w+):", (pages.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
