@@ -1,10 +1,12 @@
 """Every shape of record that the field uses becomes ours, and nothing else makes it fall over."""
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.records import Conversation, Document, Message, ToolCall
+from danlu.corpus.dedup import exact_key
 from danlu.corpus.shapes import Misshapen, to_record
 from danlu.corpus.units import REASONS
 
@@ -149,6 +151,8 @@ def test_of_a_tree_the_best_replies_are_taken():
         ({"messages": [{"role": "assistant", "tool_calls": "f"}]}, "bad_field"),
         ({"messages": [{"role": "assistant", "content": "x"}], "tools": 5}, "bad_field"),
         ({"messages": [{"role": "assistant", "content": "x"}], "tools": [{"n": 1 << 70}]}, "bad_field"),
+        ({"messages": [{"role": "assistant", "content": "x"}], "tools": '[{"a": 1, "\\u0061": 2}]'}, "bad_field"),
+        ({"messages": '[{"role": "assistant", "content": "x", "content": "y"}]'}, "bad_field"),
         ({"instruction": "x", "output": "y", "history": 5}, "bad_field"),
         ({"instruction": "x", "output": "y", "history": [["a"]]}, "bad_field"),
     ],
@@ -158,6 +162,21 @@ def test_what_cannot_be_used_says_why(fields, reason):
         record(**fields)
     assert caught.value.reason == reason
     assert caught.value.detail
+
+
+@pytest.mark.parametrize("depth", [*range(99, 103), *range(249, 257), 900])
+def test_tools_of_any_depth_are_refused_or_can_be_written_wherever_records_are(depth):
+    tool: dict = {"name": "f"}
+    for _ in range(depth - 1):
+        tool = {"a": tool}
+    talk = {"messages": [{"role": "assistant", "content": "x"}], "tools": [tool]}
+    if depth > 100:
+        with pytest.raises(Misshapen, match="nested more than 100 deep"):
+            record(**talk)
+    else:
+        made = record(**talk)
+        assert orjson.loads(orjson.dumps([[made.to_dict()]]))[0][0]["tools"] == [tool]
+        assert exact_key(made)
 
 
 NAMES = ("text", "id", "split", "messages", "role", "content", "tools", "conversations", "from", "value", "tool_calls")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 import pytest
 
-from danlu.base.errors import DataError
+from danlu.base.errors import DataError, SystemTrouble
 from danlu.corpus import stamps
 from danlu.corpus.sources import Source, source_files
 from danlu.corpus.stamps import recorded, refuse_changed, stamped
@@ -82,3 +83,47 @@ def test_a_file_that_goes_before_it_is_hashed_is_one_sentence(tmp_path):
     (tmp_path / "a.txt").unlink()
     with pytest.raises(DataError, match="a raw file is gone"):
         stamped(files)
+
+
+def test_names_that_are_no_utf8_are_each_a_name_of_their_own(tmp_path):
+    names = [b"a\xff.txt", b"a\xfe.txt", "a\ufffd.txt".encode(), "a\ufffdff.txt".encode(), "中.txt".encode("gbk")]
+    try:
+        for name in names:
+            (tmp_path / os.fsdecode(name)).write_text(repr(name))
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    before = recorded(stamped(source_files([Source(path=str(tmp_path))])))
+    assert len(before) == len(names)
+    for name in before:
+        assert name.encode().decode() == name
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_text("another text")
+        after = recorded(stamped(source_files([Source(path=str(tmp_path))])))
+        assert sum(after[one] != before[one] for one in before) == 1, "each one's change is seen"
+        before = after
+
+
+def test_a_file_that_only_grew_is_what_it_was(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    (before,) = stamped(source_files([Source(path=str(tmp_path))]))
+    with before.file.path.open("a") as file:
+        file.write("two\n")
+    refuse_changed([before])
+    assert recorded(stamped([before.file], [before])) == recorded([before]), "read as it was"
+    assert recorded(stamped([before.file])) != recorded([before]), "unless nobody knows what it was"
+    before.file.path.write_text("One\ntwo\nthree\n")
+    refuse_changed([before], sure=False)
+    with pytest.raises(DataError, match="changed while they were read"):
+        refuse_changed([before])
+    assert recorded(stamped([before.file], [before])) != recorded([before])
+
+
+def test_trouble_of_the_system_is_no_change_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("one")
+    files = stamped(source_files([Source(path=str(tmp_path))]))
+    monkeypatch.setattr(stamps, "REST_SECONDS", 10**9)
+    os.utime(tmp_path / "a.txt", (1, 1))
+    monkeypatch.setattr(type(tmp_path), "open", lambda *_: (_ for _ in ()).throw(OSError(errno.EMFILE, "Too many")))
+    for check in (refuse_changed, lambda files: stamped([one.file for one in files])):
+        with pytest.raises(SystemTrouble, match="too many files are open"):
+            check(files)

@@ -1,15 +1,20 @@
 """Decompression that notices damage, and lines that end where lines end."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
+import os
+import random
+from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danlu.base.errors import SystemTrouble
 from danlu.corpus import streams
 from danlu.corpus.streams import StreamDamaged, chunks, lines
 
@@ -132,3 +137,55 @@ def test_the_unfinished_line_before_damage_is_carried():
     with pytest.raises(StreamDamaged) as caught:
         found.extend(lines(stream()))
     assert (caught.value.partial, caught.value.partial_bytes) == (b"half of it", 10)
+
+
+FACTS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
+TROUBLE = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+
+
+@pytest.mark.parametrize("code", sorted(FACTS | TROUBLE), ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize("moment", ["opened", "read"])
+def test_what_is_said_of_the_system_stops_and_what_is_said_of_the_file_is_its_reason(
+    tmp_path, monkeypatch, code, moment
+):
+    (tmp_path / "a.txt").write_text("a text")
+
+    class Broken(io.BytesIO):
+        def read(self, *size):
+            raise OSError(code, os.strerror(code))
+
+    def opened(path, mode):
+        if moment == "opened":
+            raise OSError(code, os.strerror(code), str(path))
+        return Broken(b"a text")
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(StreamDamaged if code in FACTS else SystemTrouble) as caught:
+        list(chunks(tmp_path / "a.txt"))
+    if code in FACTS:
+        assert caught.value.reason == "unreadable"
+    else:
+        assert str(tmp_path / "a.txt") in str(caught.value)
+        assert "to do: " in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_of_a_file_that_grew_what_was_there_is_read_and_no_more(tmp_path, ending):
+    text = bytes(random.Random(1).choices(b"abcdefgh\n", k=300_000))
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(PACK[ending](text))
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(PACK[ending](b"written later"))
+    assert b"".join(chunks(path, size)) == text
+    assert b"".join(chunks(path)) == text + b"written later"
+
+
+def test_the_beginning_of_a_file_is_read_from_anywhere_in_it(tmp_path):
+    (tmp_path / "a").write_bytes(b"0123456789 and more")
+    with streams.opened_raw(tmp_path / "a", 10) as file:
+        assert file.seek(0, os.SEEK_END) == 10
+        assert file.seek(-3, os.SEEK_END) == 7
+        assert file.read() == b"789"
+        assert (file.seek(2), file.read(3), file.tell()) == (2, b"234", 5)
+    assert file.closed

@@ -1,11 +1,15 @@
 """Parquet in bounded memory: page headers are read as writers write them, and long values make small batches."""
 
+import errno
+import gzip
 import io
+from types import SimpleNamespace
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from danlu.base.errors import SystemTrouble
 from danlu.corpus import streams, tables
 from danlu.corpus.pages import DATA, DATA_2, DICTIONARY, BadPage, Page, longest_value, pages
 from danlu.corpus.readers import FileReader
@@ -130,3 +134,116 @@ def test_rows_of_nothing_that_are_written_as_one_end_at_some_time(tmp_path, monk
 def test_a_page_says_whether_its_values_may_repeat():
     assert Page(DATA, 1, 1, 0, 1, 8).is_coded
     assert not Page(DATA, 1, 1, 0, 1, 0).is_coded
+
+
+def contents(path, **options):
+    """What all units of one file are."""
+    (file,) = source_files([Source(path=str(path), **options)])
+    return [unit.content for unit in FileReader(file)]
+
+
+FAR = 1 << 62
+ODD = {
+    "an id beyond all calendars": pyarrow.array([0, FAR], pyarrow.timestamp("us")),
+    "an id finer than a calendar": pyarrow.array([0, 1001], pyarrow.timestamp("ns")),
+    "a day beyond all calendars": pyarrow.array([0, FAR], pyarrow.int64()).cast(pyarrow.date64(), safe=False),
+    "an unknown zone": pyarrow.array([None, 0], pyarrow.timestamp("us", tz="Mars/Olympus")),
+    "a struct with one name twice": pyarrow.StructArray.from_arrays(
+        [pyarrow.array(["a", "b"])] * 2, ["x", "x"], mask=pyarrow.array([True, False])
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_value_that_python_cannot_say_costs_its_row_alone(tmp_path, odd):
+    texts = ["the good neighbour", "the text beside it"]
+    pyarrow.parquet.write_table(pyarrow.table({"id": ODD[odd], "text": texts}), tmp_path / "a.parquet")
+    good, bad = contents(tmp_path / "a.parquet")
+    assert good.text == texts[0]
+    assert bad.reason == "bad_field"
+    assert bad.detail.startswith("id: ")
+
+
+def test_a_text_column_that_is_no_text_is_refused_row_by_row(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"when": ODD["an id beyond all calendars"]}), tmp_path / "a.parquet")
+    found = contents(tmp_path / "a.parquet", text_field="when")
+    assert [one.reason for one in found] == ["bad_field", "bad_field"]
+
+
+def test_two_columns_of_one_name_are_refused_for_either_could_be_meant(tmp_path):
+    twice = pyarrow.table([pyarrow.array(["first"]), pyarrow.array(["second"])], names=["text", "text"])
+    pyarrow.parquet.write_table(twice, tmp_path / "a.parquet")
+    (refused,) = contents(tmp_path / "a.parquet")
+    assert (refused.reason, refused.detail) == ("bad_field", "2 columns named 'text' in 1 rows")
+    other = pyarrow.table([pyarrow.array(["first"]), pyarrow.array([1]), pyarrow.array([2])], names=["text", "n", "n"])
+    pyarrow.parquet.write_table(other, tmp_path / "a.parquet")
+    assert [one.text for one in contents(tmp_path / "a.parquet")] == ["first"], "columns that nobody reads may agree"
+
+
+def test_the_name_of_a_column_that_is_no_utf8_is_a_damaged_file(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"texte": ["a text"]}), tmp_path / "a.parquet", store_schema=False)
+    data = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(data.replace(b"texte", b"t\xff\xfete"))
+    (refused,) = contents(tmp_path / "a.parquet")
+    assert refused.reason == "damaged_file"
+
+
+def test_a_column_that_begins_nowhere_is_a_bad_page():
+    nowhere = SimpleNamespace(data_page_offset=0, has_dictionary_page=False, total_compressed_size=9, num_values=1)
+    with pytest.raises(BadPage, match="begins nowhere"):
+        list(pages(io.BytesIO(), nowhere))
+
+
+def test_a_row_larger_than_any_record_is_refused_and_its_neighbours_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_RECORD_BYTES", 1 << 16)
+    texts = ["before it", "词" * (1 << 16), "behind it"]
+    for dictionary in (True, False):
+        table = pyarrow.table({"text": pyarrow.array(texts).dictionary_encode() if dictionary else texts})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        before, large, behind = contents(tmp_path / "a.parquet")
+        assert (before.text, behind.text) == (texts[0], texts[2])
+        assert large.reason == "too_large"
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that breaks once the footer is read."""
+
+    error: Exception | None = None
+
+    def read(self, *size):
+        if self.error is not None:
+            raise self.error
+        return super().read(*size)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), OSError(errno.EMFILE, "Too many")])
+def test_a_disk_that_breaks_is_no_damage_of_the_file(tmp_path, error):
+    file = Failing(written(ROWS).getvalue())
+    table = tables.Table(file, tmp_path / "a.parquet")
+    file.error = error
+    with pytest.raises(SystemTrouble, match=r"could not be read(.|\n)*a\.parquet"):
+        list(table.rows(0, ["text"]))
+
+
+def test_want_of_memory_is_no_damage_of_the_file_unless_the_file_asked_for_more_than_there_can_be(tmp_path):
+    file = Failing(written(ROWS).getvalue())
+    table = tables.Table(file, tmp_path / "a.parquet")
+    for said in ("", "malloc of size 1048576 failed"):
+        file.error = MemoryError(said)
+        with pytest.raises(MemoryError):
+            list(table.rows(0, ["text"]))
+    file.error = MemoryError("malloc of size 9223372036854775807 failed")
+    with pytest.raises(StreamDamaged):
+        list(table.rows(0, ["text"]))
+
+
+def test_a_full_disk_for_temporary_files_is_named(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(tables.tempfile, "gettempdir", lambda: str(tmp_path / "elsewhere"))
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(written(ROWS).getvalue()))
+    with pytest.raises(SystemTrouble, match=r"the disk is full\n  where: .*elsewhere"):
+        contents(tmp_path / "a.parquet.gz")

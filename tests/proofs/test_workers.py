@@ -1,5 +1,5 @@
 """Proofs of the engine: RD5, any number of processes and any order of files give the same bytes; RD4, so does a kill,
-and no more than one shard of each process is cleaned twice.
+and no more than one shard of each process is cleaned twice, nor by any process that outlives the one that started it.
 
 In: a folder of many small files and a large one, with shards of a few kilobytes. A child is killed at random times and
 at random file operations; every record that any of them cleans is one byte in a common file. Fifty kills are `slow`.
@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,10 +33,9 @@ from tests.proofs import tracing
 from tests.proofs.mutant import Mutant
 
 MUTANTS = {
-    "RD4": Mutant(
-        "src/danlu/corpus/engine.py",
-        "        if path.exists():\n",
-        "        if False:\n",
+    "RD4": (
+        Mutant("src/danlu/corpus/engine.py", "        if path.exists():\n", "        if False:\n"),
+        Mutant("src/danlu/corpus/engine.py", ", initializer=_end_with_the_parent)", ")"),
     ),
     "RD5": Mutant(
         "src/danlu/corpus/engine.py",
@@ -304,3 +304,66 @@ def test_RD4_what_was_read_of_another_text_is_not_taken_for_the_one_that_was_put
     large.write_bytes(was)
     os.utime(large, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert make(top, killed.out) == wanted
+
+
+ORPHANS = """
+import multiprocessing, os, signal, sys, threading, time
+from functools import partial
+from pathlib import Path
+from danlu.corpus.clean import Cleaner
+from danlu.corpus.engine import Work
+from danlu.corpus.raw import given_files
+from danlu.corpus.settings import Files
+
+
+def slow_cleaner(folder, seconds):
+    (folder / f"began-{os.getpid()}").touch()
+    time.sleep(seconds)
+    return Cleaner()
+
+
+def fall(folder, count):
+    while len(list(folder.glob("began-*"))) < count:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    folder, workers, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    files = given_files([Files(path=str(folder / "text"))], "sources")
+    work = Work(files, partial(slow_cleaner, folder, seconds), folder / "shards", shard_bytes=100)
+    threading.Thread(target=fall, args=(folder, workers), daemon=True).start()
+    for _ in work.pieces(Cleaner(), workers):
+        pass
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("seconds", [0.0, 600.0], ids=["at work", "asleep"])
+def test_RD4_processes_end_with_the_one_that_started_them(tmp_path, seconds):
+    """Killed while two of them work, with jobs left: one that lived on would do those beside whoever runs it again."""
+    (tmp_path / "text").mkdir()
+    for number in range(400):
+        (tmp_path / "text" / f"{number:03d}.txt").write_text(text(number) * 40)
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    command = [sys.executable, str(script), str(tmp_path), "2", str(seconds)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=300, stderr=subprocess.DEVNULL)
+    assert done.returncode == -signal.SIGKILL
+    workers = {int(path.name.partition("-")[2]) for path in tmp_path.glob("began-*")}
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60
+    while (left := {pid for pid in workers if is_alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "they live on"
+    assert len(list((tmp_path / "shards").glob("*.jsonl"))) < 400, "what was left to do is left"
+
+
+def is_alive(pid: int) -> bool:
+    """True for a process that still runs; one that nobody has asked how it ended is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

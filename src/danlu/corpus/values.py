@@ -85,9 +85,9 @@ class Held:
                 if self._ended or not is_cut:
                     raise
             length = len(self._text) - self._place
-            if length > MAX_RECORD_BYTES // 2:  # its double is held next, and characters take up to four bytes
+            if length > MAX_RECORD_BYTES:  # of characters, each of which is a byte at least
                 raise TooLong
-            self._grow(max(length, ARRAY_CHARACTERS))
+            self._grow(max(min(length, MAX_RECORD_BYTES + 1 - length), ARRAY_CHARACTERS))
 
     def until(self, start: re.Pattern[str]) -> Iterator[bytes]:
         """The bytes from here to the next `start`, or to the end; at least one piece, and never much at a time."""
