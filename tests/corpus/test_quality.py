@@ -11,7 +11,7 @@ from danlu.corpus.quality import FOX, RULES, TEA, Judge, Limit, without_bad_line
 from danlu.corpus.units import REASONS
 
 LANGUAGES = ("en", "zh")
-ODD = st.text(alphabet="ab的了國一 \n\n\u3000\t.!?…•-#{\"'。．，1é\0", max_size=80)
+ODD = st.text(alphabet="ab的了國一 \n\n\u3000\t.!?…•-#{\"'’。．，1é★😀\u0301\ufe0f²क\0", max_size=80)
 REPEATING = st.lists(
     st.sampled_from(["the cat", "a dog. ", "\n", "\n\n", "是的", "一二三四五六七八九十", " ", "of  x\ty"]), max_size=60
 ).map("".join)
@@ -46,6 +46,69 @@ def test_c_counts_what_python_counts(text, chinese):
     if native.load(measures.Path(measures.__file__).with_suffix(".c"))[0] is None:
         pytest.skip("no C compiler here")
     assert measure(text, chinese=chinese) == counted(text, chinese=chinese)
+
+
+@pytest.mark.parametrize("count", [measure, counted])
+def test_an_ellipsis_is_one_however_it_is_written(count):
+    for written, ellipses in (
+        ("等等…", 1),
+        ("等等……", 1),
+        ("等等。。。", 1),
+        ("wait...", 1),
+        ("wait......", 1),
+        ("。。", 0),
+    ):
+        found = count(written, chinese=True)
+        assert (found.ellipses, found.ellipsis_lines) == (ellipses, ellipses), written
+    assert count("……等……等……\n……", chinese=True).ellipses == 4
+    assert count(". . . 。 。 。\n.\n.\n.", chinese=False).ellipses == 0
+
+
+def test_an_ellipsis_in_every_line_of_talk_is_kept_in_both_languages_and_more_is_not():
+    """One in 25 characters, that is 14 words, is as often as one in 14 words of English."""
+    rule = RULES["gopher_ellipses"]
+    chinese, english = (
+        "他说等一下我们马上就回来请大家不要走开好吗谢谢……",
+        "wait for us here we shall be back at once do not go away please...",
+    )
+    for text, language, against in (
+        (chinese * 10, "zh", None),
+        (f"{english} " * 10, "en", None),
+        ("再等一下我们就回来……" * 10, "zh", "at most 0.1"),
+        ("we shall be back at once... " * 10, "en", "at most 0.1"),
+    ):
+        found = rule.against(measure(text, chinese=language == "zh"), language)
+        assert (found is None) == (against is None), (text[:40], found)
+
+
+@pytest.mark.parametrize("count", [measure, counted])
+@pytest.mark.parametrize("signs", ["★ → ■ ═ 😀 ", "① ½ ⅳ ", "€ © ™ ", "\ufe0f \u200d "])
+def test_signs_are_no_letters(count, signs):
+    found = count(signs * 100, chinese=False)
+    assert (found.lettered_runs, found.runs) == (0, len(signs.split()) * 100)
+
+
+@pytest.mark.parametrize("count", [measure, counted])
+def test_letters_of_every_script_are_letters(count):
+    for text in ("naïve", "слово", "जाता", "한국어", "ไทย", "عربي", "ª", "𝐀"):
+        found = count(text, chinese=False)
+        assert (found.lettered_runs, found.run_letters) == (1, len(text)), text
+
+
+@pytest.mark.parametrize("count", [measure, counted])
+def test_a_curly_apostrophe_is_a_straight_one(count):
+    for text, runs in (
+        ("don’t", 1),
+        ("l’eau d’été", 2),
+        ("‘so’ it is", 3),
+        ("rock ’n’ roll", 3),
+        ("a’’b", 2),
+        ("1’2", 2),
+    ):
+        assert count(text, chinese=False).runs == runs, text
+        if "’’" not in text and "‘" not in text and "1" not in text and " ’" not in text:
+            straight = count(text.replace("’", "'"), chinese=False)
+            assert count(text, chinese=False) == straight
 
 
 @pytest.mark.parametrize("chinese", [False, True])

@@ -1,6 +1,6 @@
 /* What the quality rules want to know of a text, in one pass over its UTF-8 and a few over its words.
 
-In: valid UTF-8, the lengths of n-grams. Out: counts, in the order of `Measures` in measures.py, whose Python form says
+In: valid UTF-8, the kind of every character below KNOWN, the lengths of n-grams. Out: counts, in the order of `Measures` in measures.py, whose Python form says
 the same more slowly and is the reference: tests hold both equal. Called by measures.py alone. Knows no limits. */
 
 #include <stdint.h>
@@ -8,6 +8,7 @@ the same more slowly and is the reference: tests hold both equal. Called by meas
 #include <string.h>
 
 enum { SPACE, HAN, MARK, LETTER, DIGIT, SIGN };
+enum { KNOWN = 0x20000, LAST_HAN = 0x3134f, APOSTROPHE = 0x2019, ELLIPSIS = 0x2026, FULL_STOP = 0x3002 };
 enum {
   CHARACTERS, HAN_CHARACTERS, RUNS, LETTERED_RUNS, RUN_LETTERS, HASHES, ELLIPSES, LINES, BULLET_LINES, ELLIPSIS_LINES,
   ENDED_LINES, LINES_UNDER_30, LINES_UNDER_10, NEWLINES, REPEATED_LINES, REPEATED_LINE_CHARACTERS, PARAGRAPHS,
@@ -36,32 +37,20 @@ static inline uint64_t mixed(uint64_t x) {
   return x ? x : 1;
 }
 
-static const unsigned char ASCII_KINDS[128] = {
-#define S SIGN, SIGN, SIGN, SIGN, SIGN
-#define L LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER, LETTER
-#define D DIGIT, DIGIT, DIGIT, DIGIT, DIGIT
-  S, SIGN, SIGN, SIGN, SIGN, SPACE, SPACE, SPACE, SPACE, SPACE, SIGN, SIGN, S, S, S, SIGN,
-  SPACE, S, S, S, D, D, S, SIGN, SIGN, L, L, S, SIGN, L, L, S
-#undef S
-#undef L
-#undef D
-};
+/* The character at `place`, which is moved behind it; beyond the end a line ends. */
+static inline uint32_t next_character(const unsigned char *text, int64_t size, int64_t *place) {
+  int64_t i = *place;
+  uint32_t c = i < size ? text[i] : '\n';
+  i++;
+  if (c >= 0xf0) { c = (c & 7) << 18 | (text[i] & 63) << 12 | (text[i + 1] & 63) << 6 | (text[i + 2] & 63); i += 3; }
+  else if (c >= 0xe0) { c = (c & 15) << 12 | (text[i] & 63) << 6 | (text[i + 1] & 63); i += 2; }
+  else if (c >= 0xc0) { c = (c & 31) << 6 | (text[i] & 63); i++; }
+  *place = i;
+  return c;
+}
 
-static inline int kind_of(uint32_t c) {
-  if (c < 128) return ASCII_KINDS[c];
-  if (c < 0xaa) return SIGN;
-  if (c < 0x2010) return LETTER;
-  if (c <= 0x205e) return MARK;
-  if (c < 0x3000) return LETTER;
-  if (c == 0x3000) return SPACE;
-  if (c >= 0x3005 && c <= 0x3007) return HAN;
-  if (c <= 0x303f) return MARK;
-  if (c <= 0x30ff) return HAN;
-  if ((c >= 0x3400 && c <= 0x4dbf) || (c >= 0x4e00 && c <= 0x9fff) || (c >= 0xf900 && c <= 0xfaff)) return HAN;
-  if (c >= 0x20000 && c <= 0x3134f) return HAN;
-  if (c >= 0xff00 && c <= 0xff65 && !(c >= 0xff10 && c <= 0xff19) && !(c >= 0xff21 && c <= 0xff3a) &&
-      !(c >= 0xff41 && c <= 0xff5a)) return MARK;
-  return LETTER;
+static inline int kind_of(const unsigned char *kinds, uint32_t c) {
+  return c < KNOWN ? kinds[c] : c <= LAST_HAN ? HAN : SIGN;
 }
 
 static inline int is_bullet(uint32_t c) {
@@ -173,22 +162,23 @@ static int grams(const pieces *words, const int64_t *ns, int64_t num_top, int64_
 }
 
 /* 0, or 1 where memory is short. `out` has NUM_MEASURES places and one for each of `ns`, all 0. */
-int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t num_top, int64_t num_cover,
-            double enough, int64_t *out) {
+int measure(const unsigned char *text, int64_t size, const unsigned char *kinds, const int64_t *ns, int64_t num_top,
+            int64_t num_cover, double enough, int64_t *out) {
   pieces words = {0}, lines = {0}, paragraphs = {0};
   unsigned stops_en = 0, stops_zh = 0;
   uint64_t line_hash = 0, gap_hash = 0, paragraph_hash = 0, run_hash = 0;
   int64_t line_visible = 0, line_length = 0, gap = 0, paragraph_visible = 0, run_start = 0, run_length = 0, dots = 0;
-  int run_open = 0, run_letters = 0, run_has_letter = 0, fine = 1, was_end = 0;
+  int run_open = 0, run_letters = 0, run_has_letter = 0, fine = 1, was_end = 0, kind = SPACE;
   uint32_t first = 0, last = 0;
   for (int64_t i = 0; i <= size && fine;) {
     int64_t start = i;
-    uint32_t c = i < size ? text[i] : '\n';
-    i++;
-    if (c >= 0xf0) { c = (c & 7) << 18 | (text[i] & 63) << 12 | (text[i + 1] & 63) << 6 | (text[i + 2] & 63); i += 3; }
-    else if (c >= 0xe0) { c = (c & 15) << 12 | (text[i] & 63) << 6 | (text[i + 1] & 63); i += 2; }
-    else if (c >= 0xc0) { c = (c & 31) << 6 | (text[i] & 63); i++; }
-    int kind = kind_of(c);
+    uint32_t c = next_character(text, size, &i);
+    int before = kind;
+    kind = kind_of(kinds, c);
+    if (c == APOSTROPHE && before == LETTER) {
+      int64_t ahead = i;
+      if (kind_of(kinds, next_character(text, size, &ahead)) == LETTER) kind = SIGN;
+    }
     if (run_open && kind <= MARK) {
       out[RUNS]++;
       out[LETTERED_RUNS] += run_has_letter;
@@ -200,7 +190,6 @@ int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t 
     }
     if (was_end && kind == SPACE) out[SENTENCES]++;
     was_end = c == '.' || c == '!' || c == '?' || (was_end && (c == '"' || c == '\'' || c == ')'));
-    if (c == '.') { if (++dots == 3) out[ELLIPSES]++; } else dots = 0;
     if (kind == SPACE) {
       if (c != '\n') {
         if (line_visible) { gap++; gap_hash = (gap_hash + c) * 0x9e3779b97f4a7c15ull; }
@@ -208,15 +197,9 @@ int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t 
       }
       out[NEWLINES] += start < size;
       if (line_visible) {
-        int three = line_visible >= 3 && start >= 3 && last == '.';
-        if (three) {
-          int64_t end = start;
-          while (text[end - 1] != '.') end--;
-          three = end >= 3 && text[end - 2] == '.' && text[end - 3] == '.';
-        }
         out[LINES]++;
         out[BULLET_LINES] += is_bullet(first);
-        out[ELLIPSIS_LINES] += last == 0x2026 || three;
+        out[ELLIPSIS_LINES] += last == ELLIPSIS || dots >= 3;
         out[ENDED_LINES] += ends_line(last);
         out[LINES_UNDER_30] += line_length < 30;
         out[LINES_UNDER_10] += line_length < 10;
@@ -233,6 +216,9 @@ int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t 
       line_visible = line_length = gap = 0;
       continue;
     }
+    int goes_on = line_visible && !gap && c == last;
+    dots = c == '.' || c == FULL_STOP ? (goes_on ? dots + 1 : 1) : 0;
+    out[ELLIPSES] += dots == 3 || (c == ELLIPSIS && !goes_on);
     if (!line_visible) first = c;
     last = c;
     line_visible++;
@@ -248,7 +234,6 @@ int measure(const unsigned char *text, int64_t size, const int64_t *ns, int64_t 
       fine &= push(&words, mixed(c), 1);
     } else if (kind == MARK) {
       out[SENTENCES] += c == 0x3002 || c == 0xff01 || c == 0xff0e || c == 0xff1f;
-      out[ELLIPSES] += c == 0x2026;
     } else {
       if (!run_open) { run_open = 1; run_start = start; run_hash = run_length = run_letters = run_has_letter = 0; }
       run_hash = (run_hash + c + 1) * 0xff51afd7ed558ccdull;
