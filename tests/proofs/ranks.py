@@ -28,17 +28,21 @@ from danlu.base.world import World
 from danlu.parallel.collectives import barrier, joined
 from danlu.parallel.device import discover
 from danlu.parallel.place import place
+from danlu.train.dial import Pace
 from danlu.train.interrupts import Interrupted
-from danlu.train.loop import Progress, train, update
+from danlu.train.loop import Learner, Plan, Progress, train, update
 from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
+from danlu.train.planning import Choices, Horizon, Rehearsal, choose_micro_batch, plan_run
 from danlu.train.run import Run, carry_through
-from danlu.train.settings import CheckpointSettings, OptimizerSettings
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
 from danlu.train.validation import Validation
 from tests.train import material
 
 PATIENCE_SECONDS = 60
 PORTS = (12_000, 32_000)
+SAMPLES = 45
+"""Rows of the runs that change their number of ranks: eleven steps of four and one of one."""
 CLIP = 0.05
 """Far below the norm of the gradient that is clipped, and of every rank's part of it."""
 CROSSINGS: dict[str, list[tuple[int, int | None]]] = {
@@ -84,11 +88,14 @@ def trained(folder: Path, world: World, samples: int, batch_rows: int) -> Any:
 
 
 def replicas(folder: Path, world: World) -> Any:
-    """Fifty steps from weights that every rank drew for itself: what `place` makes of them is what is trained."""
+    """Fifty steps from weights that every rank drew for itself: what `place` makes of them is what is trained.
+
+    One rank takes a step's four rows at once, so that its sums are others than those of two.
+    """
     learner = material.learner(rows_at(folder), world=world)
     model = place(material.model(seed=world.rank), world)
     learner.model, learner.optimizer = model, Optimizer(model, OptimizerSettings(name="adamw"), 1e-3)
-    list(train(learner, material.plan(200, 4, 2), Progress(), material.outside()))
+    list(train(learner, material.plan(200, 4), Progress(), material.outside()))
     path = folder / f"replica-{world.size}-{world.rank}.safetensors"
     save_file({name: parameter.detach() for name, parameter in model.named_parameters()}, path)
     return {"hash": weights_hash(learner), "weights": str(path)}
@@ -138,11 +145,29 @@ def consumed(folder: Path, world: World, out: str, die_at: int | None) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
 
     learner.samples.rows, learner.samples.micro_batches = rows, micro_batches  # type: ignore[method-assign]
-    plan = material.plan(45, 4, 2, save_every=2)
+    settings = CheckpointSettings(finish="last", save_every=2)
+    plan = planned(folder / out, learner, settings, Pace(4 if attempt == 0 else 6, 1e-3))
     check = Validation(rows_at(folder), next_token, 4, 5, [1] * material.VOCABULARY)
-    settings = CheckpointSettings(finish="last")
     outcome = carry_through(Run(folder / out, learner, plan, check, settings, lambda: [], peak_flops=1e9))
     return outcome.progress.order_hash
+
+
+def planned(out: Path, learner: Learner, checkpoints: CheckpointSettings, pace: Pace) -> Plan:
+    """The plan as a training stage makes it: `pace` is what the dial says today, and counts for a new run only."""
+    row_set, world = learner.samples.row_set, learner.world
+    choices = Choices(
+        batch_rows=None,
+        learning_rate=None,
+        dial=lambda tokens: pace,
+        micro_batch_rows=lambda rows: choose_micro_batch(2, learner.model.config, world, rows, row_set.row_length)[0],
+        optimizer=OptimizerSettings(),
+        watch=WatchSettings(evaluate_every=100),
+        checkpoints=checkpoints,
+        seed=0,
+    )
+    horizon = Horizon(tokens=None, epochs=SAMPLES / row_set.num_rows, minutes=None, default_tokens=1)
+    rehearsal = Rehearsal(lambda plan, seconds: 1.0, lambda: 0.0, flops_per_token=1.0)
+    return plan_run(out, horizon, row_set, world, choices, rehearsal)[0]
 
 
 def resumed(folder: Path, world: World, out: str, stop_after: int | None) -> Any:
