@@ -35,7 +35,7 @@ class OptimizerSettings(Settings):
         default="muon", description="sgd, adam, adamw, or muon (hidden matrices by Muon, the rest by AdamW)"
     )
     weight_decay: float = Field(
-        default=0.1, ge=0, description="decay of matrices, never of embeddings, norms, biases; decoupled but with adam and sgd"
+        default=0.1, ge=0, description="of matrices, never embeddings, norms, biases; decoupled but for adam and sgd"
     )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam's decay of the second moment")
