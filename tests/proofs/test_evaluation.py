@@ -27,6 +27,7 @@ MUTANTS = {
         "src/danlu/evaluate/score.py",
         "scored[row, piece.first : len(piece.ids)] = True",
         "scored[row, piece.first :] = True",
+        entails=("E2",),
     ),
     "E2": Mutant(  # the second half of a text is tokenised apart from the first
         "src/danlu/evaluate/score.py",

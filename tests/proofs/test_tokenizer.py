@@ -40,6 +40,7 @@ MUTANTS = {
         "src/danlu/tokenizer/chat.py",
         'self._special[ROLE_TOKENS["assistant"]]]',
         'self._special[ROLE_TOKENS["assistant"]], *self.tokenizer.encode("\\n")]',
+        entails=("T2",),  # the server asks with that prompt
     ),
     "T4": Mutant(
         "src/danlu/tokenizer/tokenizer.py",
