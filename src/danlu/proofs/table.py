@@ -115,7 +115,7 @@ PROOFS: dict[str, Proof] = {
     "T1": Proof(
         "transformers cuts alike",
         "the folder's tokenizer gives the same ids in transformers",
-        "the same for llama.cpp",
+        "the same for llama.cpp, or that the library which cuts on both sides is right",
         "model",
         tokens.transformers_cuts_alike,
     ),
