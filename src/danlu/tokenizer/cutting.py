@@ -2,7 +2,8 @@
 
 In: a text and its language. Out: the changed text and how many stop words went. Called by `stages.prepare` for recipes
 that ask for it: a classical task (counting words, word vectors) wants it, a language model does not. Marks of hidden
-data stay whole. The stop words are the function words of any grammar; tokens of a vocabulary are sub-words.
+data stay whole. The stop words are the function words of the text's own language, English or Chinese: `was` is another
+word in German. In capitals among others they are names (US, WHO, IT). Tokens of a vocabulary are sub-words.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Literal
 
 from danlu.tokenizer.words import segment
 
-Method = Literal["keep", "rule", "ngram", "hmm", "subword"]
+Method = Literal["keep", "rule", "forward", "backward", "ngram", "hmm", "subword"]
 ENGLISH = (
     "a an the and or but if of to in on at by for with from as into about than that this these those "
     "there here it its he him his she her hers they them their we us our you your i me my who whom which "
     "what when where why how be am is are was were been being do does did have has had having will would "
     "can could shall should may might must not no nor so too very just also only own same such then once "
-    "both each few more most other some any all s t"
+    "both each few more most other some any all"
 )
 CHINESE = (
     "的 了 是 在 和 与 與 及 或 也 都 就 而 且 但 但是 而且 因为 因為 所以 如果 虽然 雖然 我 你 您 他 她 "
@@ -29,7 +30,7 @@ CHINESE = (
     "吗 嗎 呢 吧 啊 呀 哦 嘛 地 得 上 下 中 里 裡 一个 一個 一些 什么 什麼 怎么 怎麼 会 會 能 可以 要 让 "
     "讓 给 給"
 )
-STOP_WORDS = frozenset((*ENGLISH.split(), *CHINESE.split()))
+STOP_WORDS = {"en": frozenset(ENGLISH.split()), "zh": frozenset(CHINESE.split())}
 MARK = re.compile(r"(\[[A-Z_]{2,12}(?:-[0-9a-f]{12})?\])")
 LINES = re.compile(r"(\n+)")
 
@@ -48,7 +49,7 @@ class Cutter:
                 lines.append(line)
                 continue
             words = [word for part in MARK.split(line) for word in self._words(part, language)]
-            kept = [word for word in words if not self._is_dropped(word)]
+            kept = [word for word in words if not self._is_dropped(word, language, shouted=line.isupper())]
             gone += len(words) - len(kept)
             lines.append(_put_together(kept, apart=self.method != "keep"))
         return "".join(lines), gone
@@ -60,8 +61,10 @@ class Cutter:
             return self.pieces(part)
         return segment(part, language, "hmm" if self.method == "keep" else self.method)
 
-    def _is_dropped(self, word: str) -> bool:
-        return self.drop_stop_words and word.lower() in STOP_WORDS
+    def _is_dropped(self, word: str, language: str, *, shouted: bool) -> bool:
+        if not self.drop_stop_words or (len(word) > 1 and word.isupper() and not shouted):
+            return False
+        return word.lower() in STOP_WORDS.get(language.partition("-")[0], ())
 
 
 def _put_together(words: list[str], *, apart: bool) -> str:
