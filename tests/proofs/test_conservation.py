@@ -31,7 +31,7 @@ from tests.small import small_tokenizer
 MUTANTS = {
     "RD1": Mutant(
         "src/danlu/shards/encode.py",
-        "                tally.rejected[reason] += 1\n                continue\n",
+        "                tally.leave_out(conversation, reason)\n                continue\n",
         "                continue\n",
     ),
     "RD7": (
@@ -166,6 +166,8 @@ def test_RD1_too_many_unusable_conversations_stop_before_the_first_step(tmp_path
     lines += [{"messages": [{"role": "user", "content": f"mute {n}"}, unlearned]} for n in range(3)]
     lines += [{"messages": [{"role": "user", "content": "long " * 200 + str(n)}, answer]} for n in range(2)]
     lines += [{"messages": [{"role": "narrator", "content": f"who {n}"}, answer]} for n in range(4)]
+    lines += [{"messages": [{"role": "user", "content": f"nobody answers {n}"}]} for n in range(2)]
+    lines += [{"messages": [{"role": "user", "content": 3}, answer]}, {"text": ["no text, and no conversation either"]}]
     (top / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     (top / "b.txt").write_text("Some plain text to learn from, so that there is a document too.")
     page = {
@@ -174,13 +176,20 @@ def test_RD1_too_many_unusable_conversations_stop_before_the_first_step(tmp_path
         "tokenizer": {"vocabulary_size": 300},
         "shard": {"row_length": 96},
     }
-    with pytest.raises(DataError, match=r"20\.0 % of the conversations of chat-train cannot be used") as caught:
+    with pytest.raises(DataError, match=r"37\.5 % of the conversations of chat-train cannot be used") as caught:
         running.run(Recipe.from_dict(page), runs=tmp_path / "runs")
-    assert "5 of 25: 2 longer than a row, 3 no token to learn" in str(caught.value)
+    assert (
+        "12 of 32: 1 bad_field (in rejected.jsonl), 2 longer than a row, 3 no token to learn, "
+        "2 no_answer (in rejected.jsonl), 4 unknown_role (in rejected.jsonl)"
+    ) in str(caught.value)
     assert "shard.max_rejected_share" in str(caught.value)
     refused = (tmp_path / "runs" / "unusable" / "prepare" / "rejected.jsonl").read_text().splitlines()
-    assert [json.loads(line)["reason"] for line in refused] == ["unknown_role"] * 4
-    page["shard"]["max_rejected_share"] = 0.2
+    reasons = Counter(json.loads(line)["reason"] for line in refused)
+    assert reasons == {"unknown_role": 4, "no_answer": 2, "bad_field": 2}
+    page["shard"]["max_rejected_share"] = 0.37
+    with pytest.raises(DataError, match="cannot be used"):
+        running.run(Recipe.from_dict(page), runs=tmp_path / "runs", again=True)
+    page["shard"]["max_rejected_share"] = 0.375
     made = running.run(Recipe.from_dict(page), runs=tmp_path / "runs", again=True)
     report = json.loads(made["shard"].path("report.json").read_bytes())["chat-train"]
     assert report["conversations"] == 20

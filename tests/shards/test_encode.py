@@ -91,9 +91,13 @@ def test_a_row_as_a_person_reads_it(tmp_path, masked):
 def test_a_chosen_share_is_counted_and_prefers_no_kind(share):
     """Kinds take turns in many files: every tenth record would be of one language."""
     tally = Tally()
-    kept = list(chosen(range(20_000), share, tally))
+    talks = [
+        Conversation(str(number), (Message("user", "您"), Message("assistant", "b")), "a") for number in range(20_000)
+    ]
+    kept = [int(one.id) for one in chosen(talks, share, tally)]
     assert len(kept) + tally.rejected[NOT_CHOSEN] == 20_000
-    assert kept == sorted(kept) == list(chosen(range(20_000), share, Tally()))
+    assert tally.rejected_bytes == 4 * tally.rejected[NOT_CHOSEN]
+    assert kept == sorted(kept) == [int(one.id) for one in chosen(talks, share, Tally())]
     for turns in (2, 5, 10):
         for turn in range(turns):
             expected = 20_000 * share / turns

@@ -7,18 +7,20 @@ Counts arrivals and fates separately, because a law that is checked against itse
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from danlu.base.books import LawBroken
 from danlu.base.records import Document, Split
 from danlu.corpus.units import DUPLICATES, Closed, Record, Rejection, Unit, text_of
 
 WRITTEN, REJECTED, DUPLICATE = "written", "rejected", "duplicates"
 
 
-class LawBroken(RuntimeError):
-    """Documents or bytes were lost or invented: a defect of danlu, never of the data."""
+TURNS = re.compile(r"(messages|conversations?|instruction|input|output|history|instances|prompt|system|tools)\b")
+"""How the detail of a `bad_field` begins where the field is one of a conversation's."""
 
 
 class Ledger:
@@ -32,6 +34,7 @@ class Ledger:
         self.bytes_out: dict[str, Counter[str]] = defaultdict(Counter)
         self.reasons: Counter[str] = Counter()
         self.reason_bytes: Counter[str] = Counter()
+        self.unusable: Counter[str] = Counter()  # reason -> conversations in which something is wrong
         self.sides: dict[str, Counter[str]] = {"documents": Counter(), "conversations": Counter()}
         self.languages: dict[str, Counter[str]] = defaultdict(Counter)
         self.tasks: Counter[str] = Counter()
@@ -48,6 +51,7 @@ class Ledger:
             fate = DUPLICATE if outcome.reason in DUPLICATES else REJECTED
             self.reasons[outcome.reason] += 1
             self.reason_bytes[outcome.reason] += unit.size_bytes
+            self.unusable[outcome.reason] += _is_conversation(outcome)
         else:
             fate = WRITTEN
             self._written(outcome, side)
@@ -119,6 +123,7 @@ class Ledger:
                 reason: {"documents": count, "bytes": self.reason_bytes[reason]}
                 for reason, count in sorted(self.reasons.items(), key=lambda pair: (-pair[1], pair[0]))
             },
+            "unusable_conversations": {reason: count for reason, count in sorted(self.unusable.items()) if count},
             "languages": {name: dict(counts) for name, counts in sorted(self.languages.items())},
             "tasks": dict(sorted(self.tasks.items())),
             "files": {
@@ -131,6 +136,13 @@ class Ledger:
                 for name in sorted(self.bytes_in)
             },
         }
+
+
+def _is_conversation(rejected: Rejection) -> bool:
+    """True for what was meant as a conversation and cannot be read as one; `shard` counts these as well."""
+    if rejected.reason == "bad_field":
+        return TURNS.match(rejected.detail) is not None
+    return rejected.reason in ("unknown_role", "no_answer")
 
 
 def _summed(table: Mapping[str, Counter[str]]) -> Counter[str]:

@@ -26,18 +26,44 @@ OVER_LONG = "longer than a row"
 NOTHING_TO_LEARN = "no token to learn"
 NOT_CHOSEN = "beyond the chosen share"
 
-R = TypeVar("R")
+R = TypeVar("R", Document, Conversation)
 
 
 @dataclass
 class Tally:
-    """What went in: records, tokens and bytes of text, and records left out by reason."""
+    """What was encoded: records, tokens and bytes of text; and conversations left out by reason, with their bytes."""
 
     documents: int = 0
     conversations: int = 0
     tokens: int = 0
     bytes: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_bytes: int = 0
+
+    def leave_out(self, conversation: Conversation, reason: str) -> None:
+        self.rejected[reason] += 1
+        self.rejected_bytes += text_bytes(conversation)
+
+
+@dataclass
+class Given:
+    """What was read from the corpus, counted as it is read: the other side of a `Tally`."""
+
+    records: dict[str, int] = field(default_factory=dict)  # documents, conversations -> how many, where they are read
+    bytes: int = 0
+
+    def counted(self, kind: str, records: Iterable[R]) -> Iterator[R]:
+        """Pass the records of one kind on."""
+        self.records[kind] = 0
+        for record in records:
+            self.records[kind] += 1
+            self.bytes += len(record.text.encode()) if isinstance(record, Document) else text_bytes(record)
+            yield record
+
+
+def text_bytes(conversation: Conversation) -> int:
+    """UTF-8 bytes of what is said in a conversation."""
+    return sum(len(message.content.encode()) for message in conversation.messages)
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally: Tally) -> Iterator[Encoded]:
@@ -66,16 +92,16 @@ def _between(before: Sequence[int], run: Run, after: Sequence[int]) -> Run:
     return Run(ids, lengths)
 
 
-def chosen(records: Iterable[R], share: float, tally: Tally) -> Iterator[R]:
-    """A share of the records, each by a draw that depends on its number alone; the others are counted as left out.
+def chosen(conversations: Iterable[Conversation], share: float, tally: Tally) -> Iterator[Conversation]:
+    """A share of them, each by a draw that depends on its number alone; the others are counted as left out.
 
     Not every tenth: kinds of records often take turns, and all of one kind might be left out.
     """
-    for number, record in enumerate(records):
+    for number, conversation in enumerate(conversations):
         if int(scramble(np.array([number], dtype=np.uint64))[0]) < share * 2**64:
-            yield record
+            yield conversation
         else:
-            tally.rejected[NOT_CHOSEN] += 1
+            tally.leave_out(conversation, NOT_CHOSEN)
 
 
 def encode_conversations(
@@ -96,11 +122,11 @@ def encode_conversations(
         for conversation, rendered in zip(batch, template.render_batch(batch), strict=True):
             reason = _reason(rendered, learn_all=learn_all, longest=longest)
             if reason:
-                tally.rejected[reason] += 1
+                tally.leave_out(conversation, reason)
                 continue
             names.append(conversation.id)
             kept.append(rendered)
-            tally.bytes += sum(len(message.content.encode()) for message in conversation.messages)
+            tally.bytes += text_bytes(conversation)
         tally.conversations += len(kept)
         masks = None if learn_all else [rendered.mask for rendered in kept]
         yield _joined(names, [rendered.ids for rendered in kept], masks, tally)

@@ -180,6 +180,11 @@ class RowSet:
         return len(self.selection) if self.selection is not None else int(self.facts["num_rows"])
 
     @property
+    def num_records(self) -> int:
+        """Records that the whole set was made of, also where it is a subset."""
+        return int(self.facts["num_records"])
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of all rows, padding not counted."""
         return int(self._pieces_of(np.arange(self.num_rows))["length"].sum(dtype=np.int64))

@@ -15,14 +15,16 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.books import check_balance
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, read_conversations, read_documents
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from danlu.evaluate.answers import Marked
 
 VERSION = 2
+BEYOND, NO_REFERENCE = "beyond the number asked for", "no answer to compare with"
+R = TypeVar("R", Document, Conversation)
 
 
 class Config(Settings):
@@ -65,10 +69,14 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     model, corpus = convert.load(inputs["model"].folder, device=world.device, dtype=world.dtype), inputs["corpus"]
     if model.tokenizer is None or model.template is None:
         raise DataError("the model folder has no tokenizer to ask it with", where=model.folder)
-    documents = _documents(corpus, config)
+    texts, talks = Account(), Account()
+    documents = _documents(corpus, config, texts)
     scores = _score(model, documents, config.document_characters)
-    conversations = _conversations(corpus, config)
+    texts.check("documents", corpus, scored=sum(map(len, scores.values())))
+    conversations = _conversations(corpus, config, talks)
     marked = _ask(model, conversations, config)
+    answered = sum(one.finish != "too long" for one in marked)
+    talks.check("conversations", corpus, answered=answered, too_long=len(marked) - answered)
     baselines = _baselines(corpus, conversations) if config.baselines and conversations else {}
     leaked = _leaked(corpus, documents, conversations, config.document_characters) if config.leaks else None
     result = {
@@ -79,7 +87,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         "cut": sum(one.finish == "length" for one in marked),
         "too_long": sum(one.finish == "too long" for one in marked),
     }
-    _say(result)
+    _say(result, talks)
     write_atomically(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomically(out / "answers.jsonl", _lines(marked, baselines))
     return seal(
@@ -92,32 +100,67 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         metrics=_metrics(result),
         seconds=time.monotonic() - started_at,
         seed=config.seed,
+        extra={"accounts": {"documents": vars(texts), "conversations": vars(talks)}},
     )
 
 
-def _choose(records: Iterable[Any], key: Callable[[Any], Any], most: int, seed: int) -> list[Any]:
+@dataclass
+class Account:
+    """The test records of one kind: how many there are, and how many are left out for what reason."""
+
+    given: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def counted(self, records: Iterable[R]) -> Iterator[R]:
+        for record in records:
+            self.given += 1
+            yield record
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        self.left_out[reason] = self.left_out.get(reason, 0) + count
+
+    def check(self, kind: str, corpus: Artifact, **used: int) -> None:
+        """LawBroken unless all that the corpus holds for the test was read, and then used or left out by reason."""
+        if kind in corpus.metrics:  # a corpus that no `prepare` made has no such books
+            check_balance(
+                f"{kind} of the corpus for the test", corpus.metrics[kind].get("test", 0), {"read": self.given}
+            )
+        check_balance(f"{kind} for the test", self.given, {**used, **self.left_out})
+
+
+def _choose(records: Iterable[R], key: Callable[[R], Any], most: int, seed: int, account: Account) -> list[R]:
     """At most `most` records for each value of `key`: those with the smallest keyed hash of their id, in that order."""
-    groups: dict[Any, list[tuple[bytes, Any]]] = {}
+    groups: dict[Any, list[tuple[bytes, R]]] = {}
     for record in records:
         name = hashlib.blake2b(f"{seed}:{record.id}".encode(), digest_size=8).digest()
         groups.setdefault(key(record), []).append((name, record))
-    chosen = []
+    chosen: list[R] = []
     for group in sorted(groups):
-        chosen += [record for _, record in sorted(groups[group], key=lambda pair: (pair[0], pair[1].id))[:most]]
+        ordered = [record for _, record in sorted(groups[group], key=lambda pair: (pair[0], pair[1].id))]
+        chosen += ordered[:most]
+        account.leave_out(BEYOND, len(ordered[most:]))
     return chosen
 
 
-def _documents(corpus: Artifact, config: Config) -> list[Document]:
-    records = read_documents(corpus.path("test.jsonl"))
-    return _choose(records, lambda document: document.language, config.documents, config.seed)
+def _documents(corpus: Artifact, config: Config, account: Account) -> list[Document]:
+    records = account.counted(read_documents(corpus.path("test.jsonl")))
+    return _choose(records, lambda document: document.language, config.documents, config.seed, account)
 
 
-def _conversations(corpus: Artifact, config: Config) -> list[Conversation]:
+def _conversations(corpus: Artifact, config: Config, account: Account) -> list[Conversation]:
+    records = account.counted(read_conversations(corpus.path("conversations-test.jsonl")))
+    askable = _askable(records, account)
+    return _choose(askable, lambda one: (one.language, one.task), config.questions, config.seed, account)
+
+
+def _askable(records: Iterable[Conversation], account: Account) -> Iterator[Conversation]:
     from danlu.evaluate.answers import question_and_reference
 
-    records = read_conversations(corpus.path("conversations-test.jsonl"))
-    askable = (record for record in records if question_and_reference(record) is not None)
-    return _choose(askable, lambda one: (one.language, one.task), config.questions, config.seed)
+    for record in records:
+        if question_and_reference(record) is not None:
+            yield record
+        else:
+            account.leave_out(NO_REFERENCE)
 
 
 def _score(model: Loaded, documents: Sequence[Document], most_characters: int) -> dict[str, list[Any]]:
@@ -213,7 +256,7 @@ def _lines(marked: Sequence[Marked], baselines: Mapping[str, Sequence[Marked]]) 
     return "".join(lines)
 
 
-def _say(result: Mapping[str, Any]) -> None:
+def _say(result: Mapping[str, Any], talks: Account) -> None:
     from danlu.evaluate import report
 
     rows = [
@@ -242,6 +285,8 @@ def _say(result: Mapping[str, Any]) -> None:
     ):
         if count:
             console.say(f"{count} answers {what}", style="dim")
+    if NO_REFERENCE in talks.left_out:
+        console.say(f"{talks.left_out[NO_REFERENCE]} conversations have {NO_REFERENCE}", style="dim")
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -127,7 +127,12 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         config=config.model_dump(mode="json"),
         parents={**inputs, "sources": sources},
         diary=DIARY,
-        metrics={**report["documents"], **report["sides"], "bytes": report["bytes"]},
+        metrics={
+            **report["documents"],
+            **report["sides"],
+            "bytes": report["bytes"],
+            "unusable_conversations": report["unusable_conversations"],
+        },
         seconds=time.monotonic() - started_at,
         seed=config.seed,
         extra={"sources": sources.fingerprint},

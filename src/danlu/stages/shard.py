@@ -23,10 +23,11 @@ from pydantic import Field, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.books import check_balance
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import read_conversations, read_documents
-from danlu.shards.encode import Tally, chosen, encode_conversations, encode_documents
+from danlu.shards.encode import Given, Tally, chosen, encode_conversations, encode_documents
 from danlu.shards.files import Encoded, RowSet, RowSetWriter
 from danlu.tokenizer import fast
 from danlu.tokenizer.chat import ChatTemplate, version_with_template
@@ -58,7 +59,8 @@ class Config(Settings):
         0.05,
         ge=0,
         le=1,
-        description="share of unusable conversations (over-long, nothing to learn) above which to stop",
+        description="share of unusable conversations (over-long, nothing to learn, of an unknown role or without an "
+        "answer) above which to stop",
     )
 
     @model_validator(mode="after")
@@ -102,14 +104,15 @@ def _write(folder: Path, config: Config, corpus: Artifact, template: ChatTemplat
     """Write one row set and account for it; the numbers of what came out are read back from the files."""
     kind, split = folder.name.split("-")
     started_at = time.monotonic()
-    tally = Tally()
+    given, tally = Given(), Tally()
     masked = kind == "chat" or config.conversations == "answers"
     writer = RowSetWriter(folder, template.tokenizer, row_length=config.row_length, masked=masked, window=config.window)
     with writer, console.progress(folder.name, unit="tokens") as progress:
-        for encoded in _encoded(kind, split, config, corpus, template, tally):
+        for encoded in _encoded(kind, split, config, corpus, template, given, tally):
             writer.add(encoded)
             progress.advance(len(encoded.ids))
     row_set = RowSet.open(folder)
+    _check(folder.name, corpus, given, tally, row_set)
     seconds = time.monotonic() - started_at
     slots = row_set.num_rows * row_set.row_length
     return {
@@ -127,14 +130,37 @@ def _write(folder: Path, config: Config, corpus: Artifact, template: ChatTemplat
     }
 
 
+def _check(name: str, corpus: Artifact, given: Given, tally: Tally, row_set: RowSet) -> None:
+    """LawBroken unless the corpus's records, their bytes and their tokens all are in the rows or left out by reason."""
+    split = name.split("-")[1]
+    encoded = {
+        "documents": {"encoded": tally.documents},
+        "conversations": {"encoded": tally.conversations, **tally.rejected},
+    }
+    for kind, count in given.records.items():
+        if kind in corpus.metrics:  # a corpus that no `prepare` made has no such books
+            check_balance(f"{kind} of the corpus for {name}", corpus.metrics[kind].get(split, 0), {"read": count})
+        check_balance(f"{kind} of {name}", count, encoded[kind])
+    check_balance(f"bytes of {name}", given.bytes, {"encoded": tally.bytes, "left out": tally.rejected_bytes})
+    check_balance(f"records of {name}", tally.documents + tally.conversations, {"on disk": row_set.num_records})
+    check_balance(f"tokens of {name}", tally.tokens, {"in rows": row_set.num_tokens})
+
+
 def _encoded(
-    kind: str, split: str, config: Config, corpus: Artifact, template: ChatTemplate, tally: Tally
+    kind: str,
+    split: str,
+    config: Config,
+    corpus: Artifact,
+    template: ChatTemplate,
+    given: Given,
+    tally: Tally,
 ) -> Iterator[Encoded]:
     """What goes into one row set, in order."""
-    conversations = read_conversations(corpus.path(f"conversations-{split}.jsonl"))
+    conversations = given.counted("conversations", read_conversations(corpus.path(f"conversations-{split}.jsonl")))
     if kind == "chat":
         return encode_conversations(template, conversations, tally, longest=config.row_length)
-    documents = encode_documents(template.tokenizer, read_documents(corpus.path(f"{split}.jsonl")), tally)
+    texts = given.counted("documents", read_documents(corpus.path(f"{split}.jsonl")))
+    documents = encode_documents(template.tokenizer, texts, tally)
     if config.conversations == "none":
         return documents
     some = chosen(conversations, config.conversation_share, tally)
@@ -146,15 +172,19 @@ def _refuse(report: Mapping[str, Any], config: Config, corpus: Artifact) -> None
     if not report["pretrain-train"]["rows"] and not report["chat-train"]["rows"]:
         raise DataError("there is nothing to train on", where=corpus.folder, found="no training text became a row")
     for name in ("chat-train", "chat-validation"):
-        row = report[name]
-        rejected = sum(row["rejected"].values())
-        share = rejected / max(rejected + row["conversations"], 1)
+        unusable = dict(report[name]["rejected"])
+        if name == "chat-train":  # what is no conversation has no side; most would have been for training
+            before = corpus.metrics.get("unusable_conversations", {})
+            unusable |= {f"{reason} (in rejected.jsonl)": count for reason, count in before.items()}
+        rejected = sum(unusable.values())
+        given = rejected + report[name]["conversations"]
+        share = rejected / max(given, 1)
         if share > config.max_rejected_share:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(row["rejected"].items()))
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
             raise DataError(
                 f"{100 * share:.1f} % of the conversations of {name} cannot be used",
                 where=corpus.folder,
-                found=f"{rejected:,} of {rejected + row['conversations']:,}: {reasons}",
+                found=f"{rejected:,} of {given:,}: {reasons}",
                 remedy="raise shard.row_length, mend the conversations, or raise shard.max_rejected_share",
             )
 

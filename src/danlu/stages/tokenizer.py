@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from pydantic import Field, model_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, fingerprint, seal, write_atomically
+from danlu.base.books import check_balance
 from danlu.base.config import Bytes, Count, ReadPath, Settings
 from danlu.base.errors import ConfigError, DataError
 from danlu.base.records import read_conversations, read_documents
@@ -78,15 +81,17 @@ def source_fingerprint(config: Config) -> str | None:
 def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Learn the vocabulary, measure it on held-out text, write both."""
     started_at = time.monotonic()
-    corpus = inputs["corpus"]
+    corpus, books = inputs["corpus"], Books()
     with console.progress("reading text", unit="bytes") as progress:
-        tokenizer = _learn(config, _counted(_sample(corpus, config), progress, corpus))
+        tokenizer = _learn(config, _counted(_sample(corpus, config, books), progress, corpus, books))
+    books.check(corpus)
     languages = compression(tokenizer, _measured(corpus))
     report = {
         "vocabulary_size": tokenizer.size,
         "asked_for": config.vocabulary_size,
         **({"kind": config.kind} if config.kind != "bpe" else {}),
         **({"segmenter": segmenter()} if config.kind == "words" else {}),
+        "texts": {"given": books.given.texts, "learnt_from": books.learnt.texts, "beyond_sample": books.beyond.texts},
         "languages": languages,
         "longest_tokens": _longest(tokenizer),
         "examples": _examples(tokenizer, corpus),
@@ -110,6 +115,37 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         seed=config.seed,
         sources=source_fingerprint(config),
     )
+
+
+@dataclass
+class Amount:
+    """Some text: turns of conversations count one by one."""
+
+    texts: int = 0
+    bytes: int = 0
+
+    def add(self, text: str) -> None:
+        self.texts += 1
+        self.bytes += len(text.encode())
+
+
+@dataclass
+class Books:
+    """What the corpus gave, and where it went; nothing where a kind of vocabulary reads no text."""
+
+    records: Counter[str] = field(default_factory=Counter)
+    given: Amount = field(default_factory=Amount)
+    learnt: Amount = field(default_factory=Amount)
+    beyond: Amount = field(default_factory=Amount)
+
+    def check(self, corpus: Artifact) -> None:
+        """LawBroken unless every record was read, and every text learnt from or left to keep to `sample_bytes`."""
+        for kind, count in self.records.items():
+            if kind in corpus.metrics:  # a corpus that no `prepare` made has no such books
+                check_balance(f"{kind} of the corpus", corpus.metrics[kind].get("train", 0), {"read": count})
+        for what in ("texts", "bytes"):
+            went = {"learnt from": getattr(self.learnt, what), "beyond the sample": getattr(self.beyond, what)}
+            check_balance(f"{what} of the tokenizer", getattr(self.given, what), went)
 
 
 def _learn(config: Config, texts: Iterator[str]) -> Tokenizer:
@@ -141,35 +177,41 @@ def _base(config: Config, folder: str) -> Tokenizer:
     return tokenizer
 
 
-def _texts(corpus: Artifact, split: str) -> Iterator[tuple[str, str, str]]:
-    """`(id, language, text)` of every document and of every turn, as the tokenizer will meet them."""
+def _texts(corpus: Artifact, split: str, read: Counter[str]) -> Iterator[tuple[str, str, str]]:
+    """`(id, language, text)` of every document and of every turn, as the tokenizer will meet them; counts records."""
+    read.update(documents=0, conversations=0)
     for document in read_documents(corpus.path(f"{split}.jsonl")):
+        read["documents"] += 1
         yield document.id, document.language, document.text
     for conversation in read_conversations(corpus.path(f"conversations-{split}.jsonl")):
+        read["conversations"] += 1
         for _, text, _ in turns(conversation.messages, conversation.tools):
             yield conversation.id, conversation.language, text
 
 
-def _sample(corpus: Artifact, config: Config) -> Iterator[str]:
+def _sample(corpus: Artifact, config: Config, books: Books) -> Iterator[str]:
     """A share of the records, chosen by a keyed hash of their ids: the same ones in whatever order they come."""
     names = ("train.jsonl", "conversations-train.jsonl")
     size = sum(corpus.path(name).stat().st_size for name in names)
     limit = min(1.0, config.sample_bytes / size) * 2**64 if size else 0
     key = str(config.seed).encode()
-    for id, _, text in _texts(corpus, "train"):
+    for id, _, text in _texts(corpus, "train", books.records):
+        books.given.add(text)
         drawn = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
         if int.from_bytes(drawn) < limit:
             yield text
+        else:
+            books.beyond.add(text)
 
 
-def _counted(texts: Iterable[str], progress: console.Progress, corpus: Artifact) -> Iterator[str]:
-    """Pass the texts on, show how much was read, and refuse a corpus without any."""
-    is_empty = True
+def _counted(texts: Iterable[str], progress: console.Progress, corpus: Artifact, books: Books) -> Iterator[str]:
+    """Pass the texts on, count and show how much was read, and refuse a corpus without any."""
     for text in texts:
-        is_empty = False
-        progress.advance(len(text.encode()))
         yield text
-    if is_empty:
+        before = books.learnt.bytes
+        books.learnt.add(text)
+        progress.advance(books.learnt.bytes - before)
+    if not books.learnt.texts:
         raise DataError("there is no text to learn a vocabulary from", where=corpus.folder, found="no training text")
 
 
@@ -177,7 +219,7 @@ def _measured(corpus: Artifact) -> Iterator[tuple[str, str]]:
     """`(language, text)` of held-out text, up to MEASURED_BYTES each; of training text where nothing is held out."""
     for split in ("validation", "train"):
         seen: dict[str, int] = {}
-        for _, language, text in _texts(corpus, split):
+        for _, language, text in _texts(corpus, split, Counter()):
             if seen.get(language, 0) < MEASURED_BYTES:
                 seen[language] = seen.get(language, 0) + len(text.encode())
                 yield language, text

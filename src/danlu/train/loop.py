@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from danlu.base.books import check_balance
 from danlu.base.world import World
 from danlu.model.transformer import Transformer
 from danlu.parallel.collectives import sum_gradients, sum_over_ranks
@@ -168,6 +169,7 @@ def update(learner: Learner, plan: Plan, progress: Progress, clock: Callable[[],
     own = share(start, stop, world.rank, world.size)
     own_rows = rows[own.start - start : own.stop - start]
     batches = list(learner.samples.micro_batches(own_rows, plan.micro_batch_rows, world.device))
+    check_balance(f"samples of step {progress.step + 1}", len(own_rows), {"seen": sum(len(one.ids) for one in batches)})
     targets = sum_over_ranks(sum(batch.num_targets for batch in batches), world)
     tokens = sum_over_ranks(sum(batch.num_tokens for batch in batches), world)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from danlu.base import console
 from danlu.base.artifact import digest
+from danlu.base.books import LawBroken, check_balance
 from danlu.base.errors import ArtifactError
 from danlu.model.transformer import Transformer
 from danlu.parallel.collectives import barrier
@@ -26,6 +27,7 @@ from danlu.train.interrupts import Interrupted, deferred_signals
 from danlu.train.journal import Journal
 from danlu.train.loop import Learner, Outside, Plan, Progress, StepReport, Stopped, train
 from danlu.train.meters import Speedometer, peak_memory_bytes
+from danlu.train.samples import Samples
 from danlu.train.settings import CheckpointSettings
 from danlu.train.trackers import open_trackers
 from danlu.train.validation import Validation
@@ -95,6 +97,7 @@ def carry_through(run: Run) -> Outcome:
                 where=folder / checkpoint.folder_name(progress.step),
                 remedy="give the same command again: it goes on from this step",
             ) from None
+    check_all_seen(run.learner.samples, run.plan, progress)
     used_step = finish(run, progress, folder)
     return Outcome(
         progress,
@@ -105,6 +108,31 @@ def carry_through(run: Run) -> Outcome:
         meter.utilisation,
         peak_memory_bytes(world.device),
     )
+
+
+SAMPLES_AT_ONCE = 1 << 16
+
+
+def check_all_seen(samples: Samples, plan: Plan, progress: Progress) -> None:
+    """LawBroken unless the samples seen, over all interruptions and ranks, are the planned ones in their order.
+
+    The plan is read anew: the order up to the last step is worked out at one go, and not step by step as it was taken.
+    """
+    seen = min(progress.step * plan.batch_rows, plan.total_samples)
+    planned = Progress()
+    stride = max(1, SAMPLES_AT_ONCE // plan.batch_rows) * plan.batch_rows
+    for first in range(0, seen, stride):
+        rows = samples.order.rows(first, min(first + stride, seen))
+        for start in range(0, len(rows), plan.batch_rows):
+            planned.count_order(rows[start : start + plan.batch_rows])
+    if planned.order_hash != progress.order_hash:
+        raise LawBroken(
+            f"samples seen are not the samples planned: order {progress.order_hash} after {seen:,} samples, "
+            f"planned {planned.order_hash}"
+        )
+    epochs = seen // samples.row_set.num_rows
+    last = samples.row_set.subset(samples.order.rows(epochs * samples.row_set.num_rows, seen))
+    check_balance("tokens planned", epochs * samples.row_set.num_tokens + last.num_tokens, {"seen": progress.tokens})
 
 
 def flops_per_token(run: Run) -> float:
