@@ -273,7 +273,12 @@ def settings() -> Iterator[tuple[Path, ast.ClassDef, list[ast.AnnAssign]]]:
                 yield (
                     path,
                     node,
-                    [field for field in fields if not ast.unparse(field.annotation).startswith("ClassVar")],
+                    [
+                        field
+                        for field in fields
+                        if not ast.unparse(field.annotation).startswith("ClassVar")
+                        and not ast.unparse(field.target).startswith("_")  # no setting: nobody can write it
+                    ],
                 )
 
 

@@ -8,7 +8,9 @@ red where a good one is not kept, where a bad one has no reason, or where the bo
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -30,19 +32,32 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from danlu import running
+from danlu.base.artifact import open_artifact
 from danlu.base.config import read_settings
-from danlu.base.errors import DataError
+from danlu.base.errors import SystemTrouble
+from danlu.corpus import engine, stamps
 from danlu.corpus.encodings import as_utf8, decide
 from danlu.corpus.sources import Source, source_files
+from danlu.corpus.units import DUPLICATES
+from danlu.corpus.writer import FILES
+from danlu.recipe import Recipe
 from danlu.stages import prepare
 from tests.proofs.mutant import Mutant
 from tests.proofs.test_corpus import run, written
 
 MUTANTS = {
-    "RD2": Mutant(
-        "src/danlu/corpus/encodings.py",
-        "    mixed = _mixture(sample)\n",
-        "    mixed = None\n",
+    "RD2": (
+        Mutant("src/danlu/corpus/encodings.py", "    mixed = _mixture(sample)\n", "    mixed = None\n"),
+        Mutant(
+            "src/danlu/corpus/values.py",
+            "    return sum(1 for _ in KEY_END.finditer(data)) > _num_keys(value)\n",
+            "    return data.count(b'\"text\":') > 1\n",
+        ),
+        Mutant(
+            "src/danlu/corpus/stamps.py", "            if facts.st_size > self.size_bytes:\n", "            if False:\n"
+        ),
+        Mutant("src/danlu/corpus/streams.py", "MAX_RECORD_BYTES = 1 << 23\n", "MAX_RECORD_BYTES = 1 << 26\n"),
     ),
     "RD3": Mutant(
         "src/danlu/corpus/encodings.py",
@@ -157,9 +172,11 @@ HARMS: dict[str, tuple[str, bytes, int, dict[str, int]]] = {
         around(
             b'{"text": "one of two texts", "text": "two of two texts"}',
             b'{"messages": [{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]}',
+            rb'{"\u0074ext": "one of two texts", "text": "two of two texts"}',
+            rb'{"\u6587": "first text", "\u6587": "second text", "text": "a third text of some length"}',
         ),
-        3,
-        {"bad_json": 2},
+        5,
+        {"bad_json": 4},
     ),
     "a value that is a key": (
         "a.jsonl",
@@ -188,11 +205,25 @@ HARMS: dict[str, tuple[str, bytes, int, dict[str, int]]] = {
     "nesting in tools": (
         "a.jsonl",
         around(
-            b'{"messages": [{"role": "assistant", "content": "x"}], "tools": ['
-            + b'{"a":' * 300
-            + b"1"
-            + b"}" * 300
-            + b"]}"
+            *(
+                b'{"messages": [{"role": "assistant", "content": "x"}], "tools": ['
+                + b'{"a":' * depth
+                + b"1"
+                + b"}" * depth
+                + b"]}"
+                for depth in (252, 253, 254, 300)
+            )
+        ),
+        5,
+        {"bad_field": 4},
+    ),
+    "columns and cells that are none": (
+        "a.parquet",
+        parquet(
+            [
+                {"id": pyarrow.scalar(when, pyarrow.timestamp("us")), "text": good(number)}
+                for number, when in enumerate((0, 1 << 62, 0))
+            ]
         ),
         2,
         {"bad_field": 1},
@@ -282,6 +313,16 @@ def accepted(folder: Path, out: Path) -> tuple[list[str], dict[str, int], str]:
     return [record["text"] for record in written(out) if "text" in record], reasons, told
 
 
+def prepared(top: Path, out: Path, workers: int = 1) -> tuple[list[str], dict[str, int]]:
+    """The same of the whole stage, as a person's command makes it; duplicates are among the reasons."""
+    out.mkdir()
+    sources = {"path": str(top), "separator": "blank line"}
+    prepare.run(read_settings(prepare.Config, {"sources": [sources], "workers": workers}, "test"), {}, out)
+    reasons = json.loads((out / prepare.REPORT).read_bytes())["reasons"]
+    texts = [record["text"] for record in written(out) if "text" in record]
+    return texts, {reason: counts["documents"] for reason, counts in reasons.items()}
+
+
 @pytest.mark.parametrize("harm", HARMS)
 def test_RD2_bad_input_costs_no_good_neighbour(tmp_path, harm):
     name, data, kept, refused = HARMS[harm]
@@ -299,55 +340,121 @@ def test_RD2_bad_input_costs_no_good_neighbour(tmp_path, harm):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text"], "nothing was unpacked beside it"
 
 
+def no_files(top: Path) -> int:
+    """Lay down all that has a name and is no file; how many there are."""
+    os.mkfifo(top / "pipe.jsonl")
+    (top / "gone.txt").symlink_to(top / "nowhere")
+    (top / "ring.txt").symlink_to(top / "ring.txt")
+    (top / "up").symlink_to(top.parent)
+    (top / "null.txt").symlink_to("/dev/null")
+    return 5
+
+
 def test_RD2_what_is_no_file_costs_no_good_neighbour(tmp_path):
     top = tmp_path / "text"
     (top / "x.jsonl").mkdir(parents=True)
     (top / "x.jsonl" / "inside.jsonl").write_bytes(line(0))
     (top / "good.jsonl").write_bytes(line(1))
-    os.mkfifo(top / "pipe.jsonl")
-    (top / "gone.txt").symlink_to(tmp_path / "nowhere")
-    (top / "ring.txt").symlink_to(top / "ring.txt")
-    (top / "up").symlink_to(tmp_path)
-    (top / "null.txt").symlink_to("/dev/null")
+    count = no_files(top)
     texts, reasons, _ = accepted(top, tmp_path / "out")
     assert sorted(texts) == sorted(good(n) for n in range(2))
-    assert reasons == {"not_a_file": 5}
+    assert reasons == {"not_a_file": count}
     for alone in ("pipe.jsonl", "gone.txt"):  # as a source of its own
         (one,) = source_files([Source(str(top / alone))])
         assert one.reason == "not_a_file"
 
 
-def test_RD2_a_file_that_grows_while_it_is_read_is_named_and_nothing_is_made_of_half_of_it(tmp_path):
-    top, out = tmp_path / "text", tmp_path / "out"
-    for folder in (top, out):
-        folder.mkdir()
+@pytest.fixture
+def small_shards(monkeypatch):
+    """The processes of a pool cut where we do: a large file is shared among them."""
+    monkeypatch.setattr(engine, "SHARD_BYTES", 50_000)
+
+
+def test_RD2_all_harms_in_one_folder_are_the_same_to_any_number_of_processes(tmp_path, small_shards):
+    top, kept, refused = tmp_path / "text", len(NEIGHBOURS), Counter[str]()
+    for number, (name, data, count, reasons) in enumerate(HARMS.values()):
+        (top / f"{number:03d}").mkdir(parents=True)
+        (top / f"{number:03d}" / name).write_bytes(data)
+        kept += count
+        refused.update(reasons)
+    for number, text in enumerate(NEIGHBOURS):
+        (top / f"{'az'[number]}-neighbour.txt").write_text(text, encoding="utf-8")
+    refused["not_a_file"] += no_files(top)
+    for workers in (1, 2):
+        texts, reasons = prepared(top, tmp_path / f"out-{workers}", workers)
+        copies = sum(reasons.pop(reason, 0) for reason in DUPLICATES)
+        assert set(NEIGHBOURS) <= set(texts)
+        assert len(texts) + copies == kept, "good ones of several harms say the same"
+        assert reasons == refused
+    for name in (*FILES, prepare.REPORT):
+        assert (tmp_path / "out-1" / name).read_bytes() == (tmp_path / "out-2" / name).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_RD2_a_file_that_grows_while_it_is_read_is_read_as_it_was(tmp_path, workers, small_shards):
+    """As a recipe is made: planned first, then read, while somebody writes all the time."""
+    top = tmp_path / "text"
+    top.mkdir()
     (top / "still.jsonl").write_bytes(line(0))
-    (top / "grows.jsonl").write_bytes(b"".join(line(n) + b"\n" for n in range(1, 400)))
+    (top / "grows.jsonl").write_bytes(b"".join(line(n) + b"\n" for n in range(1, 2000)))
+    page = {"name": "log", "prepare": {"sources": str(top), "workers": workers}}
     stop = threading.Event()
 
     def grow() -> None:
         with (top / "grows.jsonl").open("ab", buffering=0) as file:
-            for number in range(400, 10**6):
+            for number in range(2000, 10**6):
                 file.write(line(number) + b"\n")
-                if stop.wait(0.004):
+                if stop.wait(0.002):
                     return
 
     writer = threading.Thread(target=grow)
     writer.start()
-    settings_ = read_settings(prepare.Config, {"sources": str(top)}, "test")
     try:
-        with pytest.raises(DataError, match="changed while they were read") as caught:
-            prepare.run(settings_, {}, out)
+        recipe = Recipe.from_dict(page)
+        planned = (top / "grows.jsonl").stat().st_size
+        made = running.run(recipe, runs=tmp_path / "runs")["prepare"]
     finally:
         stop.set()
         writer.join()
-    assert "text/grows.jsonl" in str(caught.value)
-    assert "still" not in str(caught.value)
+    kept = [int(record["text"].rpartition(" ")[2]) for record in written(made.folder)]
+    assert made.metrics["rejected"] == 0
+    assert sorted(kept) == list(range(len(kept))), "the neighbour, and the log from its beginning on"
+    assert len(kept) >= 2000
+    files = open_artifact(made.folder / "sources").config["files"]
+    size = files["text/grows.jsonl"]["bytes"]
+    assert planned <= size < (top / "grows.jsonl").stat().st_size
+    was = (top / "grows.jsonl").read_bytes()[:size]
+    assert files["text/grows.jsonl"]["sha256"] == hashlib.sha256(was).hexdigest()
+    assert len(kept) == 1 + was.count(b"\n"), "what came behind is another time's"
+    (step,) = Recipe.from_dict(page).plan(tmp_path / "runs")
+    assert step.state == "stale", "which is noticed"
+
+
+def test_RD2_trouble_of_the_system_stops_the_stage_and_costs_nothing(tmp_path, monkeypatch):
+    """What cannot be read just now is not bad: nothing is sealed, and the same command goes on."""
+    top, out = tmp_path / "text", tmp_path / "out"
+    for folder in (top, out):
+        folder.mkdir()
+    for number in range(9):
+        (top / f"{number}.txt").write_text(good(number))
+    config = read_settings(prepare.Config, {"sources": str(top)}, "test")
+    real = Path.open
+
+    def refuse(path: Path, mode: str = "r", *rest: object, **named: object) -> object:
+        if path.name == "7.txt" and mode == "rb":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return real(path, mode, *rest, **named)
+
+    monkeypatch.setattr(stamps, "_hash", lambda *_: "hashed while all was well")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        with pytest.raises(SystemTrouble, match=r"too many files are open(.|\n)*7\.txt"):
+            prepare.run(config, {}, out)
     assert not (out / "manifest.json").exists()
-    assert prepare.run(settings_, {}, out).metrics["rejected"] == 0, "at rest, all of it is kept"
+    assert prepare.run(config, {}, out).metrics["written"] == 9
 
 
-def check_files(tmp_path: Path, count: int) -> None:
+def check_files(tmp_path: Path, count: int, workers: int) -> None:
     top = tmp_path / "text"
     for number in range(count):
         if number % 1000 == 0:
@@ -355,20 +462,20 @@ def check_files(tmp_path: Path, count: int) -> None:
         (top / f"{number // 1000:04d}" / f"{number}.txt").write_bytes(
             b"" if number % 10 == 0 else good(number).encode()
         )
-    texts, reasons, told = accepted(top, tmp_path / "out")
-    print(told)
+    texts, reasons = prepared(top, tmp_path / "out", workers)
     assert len(texts) == count - count // 10
     assert reasons == {"empty": count // 10}
 
 
-def test_RD2_ten_thousand_tiny_files(tmp_path):
-    check_files(tmp_path, 10_000)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_RD2_ten_thousand_tiny_files(tmp_path, workers, small_shards):
+    check_files(tmp_path, 10_000, workers)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_RD2_a_million_tiny_files(tmp_path):
-    check_files(tmp_path, 1_000_000)
+    check_files(tmp_path, 1_000_000, 2)
 
 
 LONG = {
@@ -376,48 +483,79 @@ LONG = {
     "json": ('[{"text": "%s"},\n{"text": "', '"},\n{"text": "%s"}]\n'),
     "txt": ("%s\n\n", "\n\n%s\n"),
 }
+WORDS = "The old man lit the furnace of the village, and nobody asked him why he did it"
+TEXTS: dict[str, Callable[[int], bytes]] = {
+    # what a record is made of, a megabyte after the other, of which no line is like another
+    "one letter": lambda part: b"a" * (1 << 20),
+    "prose": lambda part: "".join(rf"{WORDS}, {part}-{n}.\n" for n in range(11_500)).encode(),
+    "prose of four bytes a character": lambda part: f"😀{TEXTS['prose'](part).decode()}".encode(),
+    "short words": lambda part: "".join(rf"{n % 97} {n % 89} 😀{part}-{n}\n" for n in range(42_000)).encode(),
+    "Chinese": lambda part: "".join(rf"{SIMPLIFIED}{part}-{n}\n" for n in range(6_500)).encode(),
+    "Chinese in GBK": lambda part: "".join(rf"{SIMPLIFIED}{part}-{n}\n" for n in range(9_000)).encode("gbk"),
+}
 MEASURE = """
 import sys
 from pathlib import Path
-from tests.proofs.test_bad_input import accepted
-texts, reasons, told = accepted(Path(sys.argv[1]) / "text", Path(sys.argv[1]) / "out")
+from danlu.base import console
+from tests.proofs.test_bad_input import prepared
+console.set_mode(quiet=True)
+texts, reasons = prepared(Path(sys.argv[1]) / "text", Path(sys.argv[1]) / "out")
 print(len(texts), *reasons)
 print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
-def check_long_line(tmp_path: Path, kind: str, megabytes: int) -> None:
-    """One line of so many megabytes between two good ones, in a process whose memory is measured."""
+def check_long_record(tmp_path: Path, kind: str, text: str, megabytes: int) -> tuple[int, list[str]]:
+    """A record of so many megabytes between two good ones, in a process whose memory is measured: what is kept, and
+    the reasons against what is not."""
     top = tmp_path / "text"
     top.mkdir()
     before, after = LONG[kind]
     with (top / f"a.{kind}").open("wb") as file:
         file.write((before % good(0)).encode())
-        for _ in range(megabytes):
-            file.write(b"a" * (1 << 20))
+        for part in range(megabytes):
+            file.write(TEXTS[text](part))
         file.write((after % good(1)).encode())
     found = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert found.returncode == 0, found.stderr
     kept, peak = found.stdout.splitlines()[-2:]
-    print(f"{kind} with a line of {megabytes} MB: {kept}, peak {peak} MB")
-    assert kept.split()[0] == "2", "both good ones are there"
-    assert kept.split()[1] in ("too_large", "long_line")
+    print(f"{kind} with {megabytes} MB of {text}: {kept}, peak {peak} MB")
     assert int(peak) <= MEMORY_MB
+    count, *reasons = kept.split()
+    return int(count), reasons
 
 
-@pytest.mark.parametrize("kind", LONG)
-@pytest.mark.parametrize("megabytes", [60, 64])
-def test_RD2_a_line_at_the_limit_fits_in_512_MB_of_memory(tmp_path, kind, megabytes):
-    """A line of 60 MB is read and judged by the rules, one of 64 MB is refused by the reader."""
-    check_long_line(tmp_path, kind, megabytes)
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("jsonl", "prose of four bytes a character"), ("json", "short words"), ("json", "Chinese")],
+)
+def test_RD2_a_record_just_below_the_limit_is_kept_in_512_MB_of_memory(tmp_path, kind, text):
+    assert check_long_record(tmp_path, kind, text, 7) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "megabytes"),
+    [
+        ("jsonl", "prose of four bytes a character", 60),
+        ("jsonl", "Chinese in GBK", 60),
+        ("json", "prose of four bytes a character", 60),
+        ("json", "Chinese", 9),  # fewer characters than the limit has bytes
+        ("txt", "one letter", 60),
+    ],
+)
+def test_RD2_a_record_above_the_limit_is_refused_in_512_MB_of_memory(tmp_path, kind, text, megabytes):
+    assert check_long_record(tmp_path, kind, text, megabytes) == (2, ["too_large"]), "both good ones are there"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("text", ["one letter", "prose of four bytes a character"])
 @pytest.mark.parametrize("kind", LONG)
-def test_RD2_a_line_of_1_GB_fits_in_512_MB_of_memory(tmp_path, kind):
-    check_long_line(tmp_path, kind, 1024)
+def test_RD2_a_line_of_1_GB_fits_in_512_MB_of_memory(tmp_path, kind, text):
+    kept, reasons = check_long_record(tmp_path, kind, text, 1024)
+    assert kept == 2
+    assert reasons in (["too_large"], ["long_line"])
 
 
 VALUES = st.recursive(

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from danlu.base.artifact import fingerprint, open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import ConfigError, DataError, MissingPackage
+from danlu.base.records import Document
 from danlu.corpus import engine, language, normalise, raw
 from danlu.corpus.filters import Limits
 from danlu.corpus.settings import Filters
+from danlu.corpus.split import Splitter
 from danlu.corpus.writer import FILES
 from danlu.stages import prepare
 from danlu.tokenizer import words
@@ -341,3 +343,11 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path):
     (tmp_path / "key").write_bytes(b"short\n")
     with pytest.raises(DataError, match="too short"):
         prepared(tmp_path, ["a text of words"], private_data={"action": "pseudonym", "key_file": str(tmp_path / "key")})
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63)])
+def test_a_seed_has_64_bits(seed):
+    config = read_settings(prepare.Config, {"sources": "x", "seed": seed}, "test")
+    assert Splitter(0.1, 0.1, config.seed).side(Document("a", "text", "a")) in ("train", "validation", "test")
+    with pytest.raises(ConfigError, match="seed"):
+        read_settings(prepare.Config, {"sources": "x", "seed": 2 * seed}, "test")
