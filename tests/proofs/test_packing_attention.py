@@ -49,7 +49,7 @@ MUTANTS = {
             "src/danlu/shards/files.py",
             "documents.reshape(-1)[place] = np.repeat(number, lengths)",
             "documents.reshape(-1)[place] = 0",
-            entails=("D3", "D9", "D10", "D12"),
+            entails=("D2", "D3", "D9", "D10", "D12"),
         ),
     ),
     "D2": (
