@@ -56,7 +56,9 @@ CENTURIES = ("18", "19", "20")
 OFFICES = "123456789ANY"
 CREDIT_WEIGHTS = tuple(3**place % 31 for place in range(17))
 CARDS = (
-    (("62", "60", "65", "81"), (16, 17, 19)),
+    (("62",), (16, 17, 18, 19)),
+    (("60", "64", "65", "81"), (16, 17, 19)),
+    (("9558", "9559"), (19,)),
     (("4",), (13, 16, 19)),
     (("51", "52", "53", "54", "55", "22", "23", "24", "25", "26", "27"), (16,)),
     (("34", "37"), (15,)),
@@ -64,6 +66,23 @@ CARDS = (
     (("30", "36", "38", "39"), (14, 16, 19)),
 )
 """First digits of the issuers and the lengths of their numbers."""
+PHONE_LENGTHS = {
+    "1": (11,),
+    "7": (11,),
+    "33": (11,),
+    "44": (11, 12),
+    "61": (11,),
+    "65": (10,),
+    "81": (11, 12),
+    "82": (11, 12),
+    "86": (11, 12, 13),
+    "91": (12,),
+    "852": (11,),
+    "853": (11,),
+    "886": (11, 12),
+}
+"""Digits of a number with its country's code, where the country's plan has few lengths."""
+ANY_PHONE_LENGTH = range(9, 16)
 
 
 def is_identity_number(digits: str) -> bool:
@@ -104,11 +123,8 @@ def is_public_address(address: str) -> bool:
         return False
 
 
-def is_phone(digits: str) -> bool:
-    """True for a number with country code of 8 to 15 digits (ITU-T E.164)."""
-    return 8 <= sum(map(str.isdigit, digits)) <= 15
-
-
-def looks_random(word: str) -> bool:
-    """True for letters and digits mixed as no word mixes them: what a password or a key is made of."""
-    return any(map(str.isdigit, word)) and any(map(str.isalpha, word)) and len(set(word)) >= 8
+def has_phone_length(number: str) -> bool:
+    """True for a number with country code of as many digits as the country's plan has; 15 at most (ITU-T E.164)."""
+    digits = number.removeprefix("+").removeprefix("00")
+    lengths = next((found for code, found in PHONE_LENGTHS.items() if digits.startswith(code)), ANY_PHONE_LENGTH)
+    return len(digits) in lengths

@@ -89,10 +89,10 @@ MISTER = re.compile(
     rf"(?<![A-Za-z0-9])(?:Mr|Mrs|Ms|Dr|Prof)\.? (?P<it>(?!(?:{NO_PERSON})\b)"
     rf"(?:{INITIAL} ?){{0,2}}{CAPITALISED}(?:[ -](?:{CAPITALISED}|{INITIAL})){{0,2}}){FOLLOWS}"
 )
-ENGLISH_LABELS = ("Name:", "name:", "Patient:", "Attn:")
+ENGLISH_LABELS = ("Name", "name", "Patient", "Attn")
 NAMED = re.compile(
     rf"(?<![A-Za-z])(?:(?:[Ff]ull|[Yy]our|[Pp]atient|[Cc]ustomer|[Cc]ontact|[Ee]mployee) [Nn]ame"
-    rf"|(?<![A-Za-z] )(?:Name|Patient|Attn)): ?"
+    rf"|(?<![A-Za-z] )(?:Name|Patient|Attn))[:：] ?"
     rf"(?P<it>{CAPITALISED}(?:-{CAPITALISED})?(?: [A-Z]\.)? {CAPITALISED}(?:-{CAPITALISED})?){FOLLOWS}"
 )
 

@@ -1,8 +1,9 @@
 """Numbers, addresses, names and keys that lead to a person or open a door: found, and hidden.
 
 In: a string. Out: the places of what was found, and the string with a mark or a pseudonym in each. Called by `clean`.
-FORMS is the table: numbers are recognised by form and check digit, names and postal addresses by what stands beside
-them (`persons`). Offsets are those of the text as given: every hidden place maps back.
+FORMS is the table: numbers are recognised by form and check digit (`numbers`), secrets by form or name (`keys`), names
+and postal addresses by what stands beside them (`persons`). Offsets are those of the text as given: every hidden place
+maps back.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
-from danlu.corpus import persons
-from danlu.corpus.checks import is_card, is_credit_code, is_identity_number, is_phone, is_public_address, looks_random
+from danlu.corpus import keys, numbers, persons
+from danlu.corpus.checks import is_public_address
 
 Action = Literal["mask", "pseudonym", "drop", "keep"]
 KindName = Literal[
@@ -32,8 +33,16 @@ KindName = Literal[
     "address",
     "name",
 ]
-USUAL: tuple[KindName, ...] = ("identity_number", "phone", "email")
-"""What is hidden unless the recipe says otherwise: hardly a text loses anything by it."""
+USUAL: tuple[KindName, ...] = (
+    "identity_number",
+    "credit_code",
+    "card",
+    "phone",
+    "email",
+    "api_key",
+    "private_key",
+)
+"""What is hidden unless the recipe says otherwise: what a served model must not give away, and texts hardly miss."""
 
 MARKS: dict[KindName, str] = {
     "identity_number": "ID",
@@ -54,133 +63,79 @@ MARKS: dict[KindName, str] = {
 @dataclass(frozen=True)
 class Form:
     """One form of a kind; the group `it`, if there is one, is the datum. What cannot occur is seen at a glance: a text
-    without a number of `digits` digits, or without one of the pieces, is not searched."""
+    without a number of `digits` digits, or without one of the pieces, is not searched. `in_groups`: what was found may
+    end in other numbers, or begin with them. `unless` is what makes something else of it, right before it."""
 
     kind: KindName
     pattern: re.Pattern[str]
-    is_genuine: Callable[[str], bool] = lambda plain: True
+    is_genuine: Callable[[str], bool] = lambda datum: True
     digits: int = 0
     pieces: tuple[str, ...] = ()
     glance: Callable[[str], object] = len
+    in_groups: bool = False
+    unless: re.Pattern[str] | None = None
 
     def may_be_in(self, text: str, digits: int) -> bool:
         if digits < self.digits or (self.pieces and not any(piece in text for piece in self.pieces)):
             return False
         return bool(self.glance(text))
 
+    def genuine(self, datum: str) -> int:
+        """How many characters of what was found are the datum; 0 where it is none."""
+        while datum and not self.is_genuine(datum):
+            datum = numbers.without_last_group(datum) if self.in_groups else ""
+        return len(datum)
 
-NUMBER = re.compile(r"[0-9](?:[ ().-]{0,2}[0-9]){5,}")
-KEY_STARTS = "AKI ASIA LTAI sk- glpat- xox AIza _ eyJ"
-SECRET_NAMES = ("key", "token", "secret", "passw", "密码", "口令")
-
-
-def _names_a_secret(text: str) -> bool:
-    """Whether a secret's name may be in a text, in any case: `casefold` goes at least as far as `(?i:...)` does."""
-    folded = text.casefold()
-    return any(name in folded for name in SECRET_NAMES)
+    def is_something_else(self, text: str, start: int) -> bool:
+        return self.unless is not None and self.unless.search(text, max(start - BEFORE, 0), start) is not None
 
 
+BEFORE = 24
+"""Characters before a number among which the words stand that make something else of it."""
 FORMS: tuple[Form, ...] = (
-    Form(
-        "private_key",
-        re.compile(
-            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----[^-]{0,10000}"
-            r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----"
-        ),
-        pieces=("KEY-----",),
-    ),
-    Form(
-        "api_key",
-        re.compile(
-            r"(?<![0-9A-Za-z_-])(?:(?:AKIA|ASIA)[0-9A-Z]{16}|LTAI[0-9A-Za-z]{12,24}|AKID[0-9A-Za-z]{13,40}"
-            r"|sk-[0-9A-Za-z_-]{20,200}|gh[opsur]_[0-9A-Za-z]{36,255}|github_pat_[0-9A-Za-z_]{22,255}"
-            r"|glpat-[0-9A-Za-z_-]{20,64}|xox[abprs]-[0-9A-Za-z-]{10,250}|AIza[0-9A-Za-z_-]{35}|hf_[0-9A-Za-z]{30,64}"
-            r"|npm_[0-9A-Za-z]{36}|[rs]k_live_[0-9A-Za-z]{16,99}"
-            r"|eyJ[0-9A-Za-z_-]{8,2000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,1000})(?![0-9A-Za-z_-])"
-        ),
-        pieces=tuple(KEY_STARTS.split()),
-    ),
-    Form(
-        "api_key",
-        re.compile(
-            r"(?:(?i:\b(?:api|access|secret|auth)[_-]?(?:key|token)|\b(?:secret|password|passwd))|密码|口令)"
-            r"[\"']?(?:是|为)?\s{0,3}[:=：]\s{0,3}[\"']?(?P<it>[!-&(-~]{8,200})(?<![,;.)\]\"}])"
-        ),
-        looks_random,
-        glance=_names_a_secret,
-    ),
+    Form("private_key", keys.PRIVATE_KEY, keys.is_key_body, pieces=("PRIVATE KEY",)),
+    Form("api_key", keys.KNOWN_KEY, glance=keys.may_hold_a_known_key),
+    Form("api_key", keys.NAMED_SECRET, keys.is_secret, glance=keys.may_name_a_secret),
+    Form("api_key", keys.CHINESE_SECRET, keys.is_secret, pieces=keys.CHINESE),
+    Form("api_key", keys.BEARER, keys.is_secret, pieces=("earer ", "Basic ")),
+    Form("api_key", keys.IN_ADDRESS, keys.is_password, pieces=("://",)),
     Form(
         "email",
         re.compile(
-            r"(?<![a-zA-Z0-9._%+-])[a-zA-Z0-9._%+-]{1,64}@(?:[a-zA-Z0-9-]{1,63}\.){1,8}[a-zA-Z]{2,24}(?![a-zA-Z0-9-])"
+            rf"(?:(?<![a-zA-Z0-9._%+-])(?!(?<=\\)[nrt])|{numbers.LINE_END})"
+            r"(?!(?:git|hg|svn)@)[a-zA-Z0-9._%+-]{1,64}+@(?![0-9]++\.[0-9])(?![0-9.]{1,4}x\.)"
+            rf"(?:[a-zA-Z0-9-]{{1,63}}+\.){{1,8}}(?!(?:{numbers.FILE_ENDS})(?![a-zA-Z0-9.-]))"
+            r"[a-zA-Z]{2,24}+(?![a-zA-Z0-9]|-[a-zA-Z0-9])"
         ),
         pieces=("@",),
     ),
-    Form(
-        "identity_number",
-        re.compile(
-            r"(?<![0-9a-zA-Z])[1-9][0-9]{5}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx]"
-            r"(?![0-9a-zA-Z])"
-        ),
-        is_identity_number,
-        digits=17,
-    ),
+    Form("identity_number", numbers.IDENTITY_NUMBER, numbers.is_written_identity_number, digits=17, in_groups=True),
+    Form("card", numbers.CARD, numbers.is_written_card, digits=13, in_groups=True, unless=numbers.ORDER),
     Form(
         "credit_code",
-        re.compile(r"(?<![0-9a-zA-Z])[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9a-zA-Z])"),
-        is_credit_code,
+        numbers.CREDIT_CODE,
+        numbers.is_written_credit_code,
         digits=6,  # of 18 signs, for the office may be letters: N2
+        unless=numbers.ORDER,
     ),
+    Form("phone", numbers.PHONE, numbers.is_written_mobile, digits=11, unless=numbers.ORDER),
     Form(
-        "card",
-        re.compile(
-            r"(?<![0-9a-zA-Z.+-])[234568](?:[0-9]{12,18}|[0-9]{3}(?:[ -][0-9]{4}){2,3}(?:[ -][0-9]{1,4})?)"
-            r"(?![0-9a-zA-Z])"
-        ),
-        is_card,
-        digits=13,
-    ),
-    Form(
-        "phone",
-        re.compile(
-            r"(?<![0-9a-zA-Z.])(?:(?:\+|00)86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})(?![0-9a-zA-Z])"
-        ),
-        digits=11,
-    ),
-    Form(
-        "other_phone",  # Hong Kong and Macau; any with its country's code
-        re.compile(
-            r"(?<![0-9a-zA-Z.+])(?:(?:\+|00)?85[23][ -]?[2-9][0-9]{3}[ -]?[0-9]{4}"
-            r"|(?:\+|00(?=886))[1-9][0-9]{0,2}(?:[ .-]?\([0-9]{1,4}\))?(?:[ .-]?[0-9]{2,12}){1,5})(?![0-9a-zA-Z])"
-        ),
-        is_phone,
+        "other_phone",
+        numbers.INTERNATIONAL,
+        numbers.is_written_phone,
         digits=7,
         pieces=("+", "852", "853", "00886"),
+        in_groups=True,
     ),
-    Form(
-        "other_phone",  # mainland, fixed; Taiwan, mobile and fixed; North America
-        re.compile(
-            r"(?<![0-9a-zA-Z.+])(?:"
-            r"(?:\(0[1-9][0-9]{1,2}\) ?|0(?:10|2[0-9]|[3-9][0-9]{2})[ -])[2-8][0-9]{2,3}[ -]?[0-9]{4}"
-            r"|09[0-9]{2}(?:[0-9]{6}|[ -][0-9]{3}[ -][0-9]{3})"
-            r"|\(0[2-8]\) ?[0-9]{3,4}-[0-9]{4}"
-            r"|(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-.][0-9]{4}"
-            r")(?![0-9a-zA-Z])"
-        ),
-        digits=8,
-    ),
+    Form("other_phone", numbers.NATIONAL, digits=8, unless=numbers.ORDER),
     Form(
         "ip_address",
-        re.compile(r"(?<![0-9a-zA-Z.:-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9a-zA-Z:-]|\.[0-9])(?<=[0-9])"),
+        numbers.IPV4,
         is_public_address,
         glance=re.compile(r"\.[0-9]{1,3}\.[0-9]").search,
+        unless=numbers.VERSION,
     ),
-    Form(
-        "ip_address",
-        re.compile(r"(?<![0-9a-zA-Z.:-])[0-9a-fA-F]{1,4}(?:::?[0-9a-fA-F]{1,4}){2,7}(?:::)?(?![0-9a-zA-Z:-]|\.[0-9])"),
-        is_public_address,
-        glance=re.compile(r":[0-9a-fA-F]{0,4}:").search,
-    ),
+    Form("ip_address", numbers.IPV6, is_public_address, glance=re.compile(r":[0-9a-fA-F]{0,4}:").search),
     Form("address", persons.CHINESE_ADDRESS, pieces=persons.HOUSE_PIECES),
     Form("address", persons.LABELLED_ADDRESS, pieces=persons.HOUSE_PIECES),
     Form("address", persons.ENGLISH_ADDRESS, pieces=persons.STREET_PIECES),
@@ -191,9 +146,10 @@ FORMS: tuple[Form, ...] = (
     Form("name", persons.NAMED, pieces=persons.ENGLISH_LABELS),
 )
 """In the order of use: what an earlier form took is not looked at again, for an identity number contains a phone."""
-FULL_WIDTH = re.compile(r"[０-９＠＋－．：]")
-TO_HALF_WIDTH = {code: code - 0xFEE0 for code in map(ord, "０１２３４５６７８９＠＋－．：（）")}
-SPACING = str.maketrans("", "", " -.()")
+FULL = "".join(chr(code) for code in range(0xFF01, 0xFF5F) if chr(code).isalnum()) + "＠＋－．＿／"
+"""Full-width letters and digits, and the signs that stand within addresses and numbers."""
+FULL_WIDTH = re.compile(f"[{FULL}]")
+TO_HALF_WIDTH = {code: code - 0xFEE0 for code in map(ord, FULL)}
 PSEUDONYM_CHARACTERS = 12
 
 
@@ -238,7 +194,7 @@ class Privacy:
         if not text.isascii() and FULL_WIDTH.search(text):
             text = text.translate(TO_HALF_WIDTH)  # one character for one, so places stay
         found: list[Found] = []
-        digits = max(map(len, NUMBER.findall(text)), default=0)
+        digits = max(map(len, numbers.NUMBER.findall(text)), default=0)
         for form in self.forms:
             if form.may_be_in(text, digits):
                 apart = list(_apart(_matches(form, text), found))
@@ -270,11 +226,16 @@ class Privacy:
 
 
 def _matches(form: Form, text: str) -> Iterator[Found]:
+    """What the form finds; behind a number that is none the search goes on within it, for it may begin too soon."""
     group = "it" if "it" in form.pattern.groupindex else 0
-    for match in form.pattern.finditer(text):
-        datum = match[group]
-        if form.is_genuine(_plain(form.kind, datum) if form.kind in ("card", "other_phone") else datum):
-            yield Found(form.kind, *match.span(group))
+    match = form.pattern.search(text)
+    while match:
+        start, end = match.span(group)
+        length = 0 if form.is_something_else(text, start) else form.genuine(match[group])
+        if length:
+            yield Found(form.kind, start, start + length)
+            end = start + length
+        match = form.pattern.search(text, end if length or not form.in_groups else match.start() + 1)
 
 
 def _apart(matches: Iterable[Found], taken: Sequence[Found]) -> Iterator[Found]:
@@ -289,7 +250,7 @@ def _apart(matches: Iterable[Found], taken: Sequence[Found]) -> Iterator[Found]:
 
 def _plain(kind: KindName, datum: str) -> str:
     """One spelling for one datum: numbers without spacing, mainland ones without 86, the rest in lower case."""
-    if kind in ("card", "phone", "other_phone"):
-        datum = datum.translate(SPACING)
-        return re.sub(r"^(?:\+|00)86(?=1)", "", datum) if kind == "phone" else datum
+    if kind in ("identity_number", "credit_code", "card", "phone", "other_phone"):
+        datum = numbers.plain(datum)
+        return re.sub(r"^(?:(?:\+|00)?86|0)(?=1)", "", datum) if kind == "phone" else datum
     return datum if kind in ("api_key", "private_key", "name") else datum.casefold()
