@@ -115,7 +115,7 @@ def test_D18_every_planted_run_is_found_and_nothing_else(tmp_path):
     assert {one["detail"].split("#")[0] for one in rejected} == {"a.jsonl", "b.parquet", "c.txt"}
     assert made.metrics["rejected"] == 150
     assert json.loads(made.path("report.json").read_bytes())["decontaminated"] == {
-        name: {"texts": 50, "too_short": 0, "unread": 0, "found": 50, "records_left_out": 50}
+        name: {"texts": 50, "too_short": 0, "unread": 0, "prompt_runs": 0, "found": 50, "records_left_out": 50}
         for name in ("a.jsonl", "b.parquet", "c.txt")
     }
 

@@ -44,13 +44,15 @@ GENERATORS: dict[str, tuple[Callable[[Any, Path, int], None], str]] = {
 """Name of a source that is written instead of read -> its writer (options, folder, seed), the version of its text."""
 
 
-def given_files(sources: Iterable[AnySource], setting: str, earlier: Iterable[Stamped] = ()) -> list[Stamped]:
-    """All files of the sources that are paths; `setting` is where they were written.
+def given_files(
+    sources: Iterable[AnySource], setting: str, earlier: Iterable[Stamped] = (), *, sheets: bool = False
+) -> list[Stamped]:
+    """All files of the sources that are paths; `setting` is where they were written, `sheets` takes CSV and TSV too.
 
     Those that only became longer since they were stamped `earlier` are taken as they were then.
     """
     paths = [source for source in sources if isinstance(source, Files)]
-    return stamped(source_files([Source(**source.model_dump()) for source in paths], setting), earlier)
+    return stamped(source_files([Source(**source.model_dump(), sheets=sheets) for source in paths], setting), earlier)
 
 
 def generated_files(sources: Iterable[AnySource], folder: Path, seed: int) -> list[Stamped]:

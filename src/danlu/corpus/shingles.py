@@ -41,16 +41,21 @@ ALONE = (
     (0xF900, 0xFAFF),
 )
 """Ranges of scripts without spaces between words."""
+SPELT = (0x0E00, 0x17FF)
+"""Those of them in which several characters spell a syllable."""
+FIRST_VARIANT, LAST_VARIANT = 0xFE00, 0xFE0F
+"""Selectors of how the sign before them looks: marks to Unicode, and no words."""
 BETWEEN, SINGLE, WORD = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of one text after the other: hashes, and where in the text each begins and ends."""
+    """The units of one text after the other: hashes, where in the text each begins and ends, which are characters."""
 
     hashes: Hashes
     begins: Places
     ends: Places
+    single: NDArray[np.bool_]
 
 
 @functools.cache
@@ -60,7 +65,8 @@ def characters() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
     folded = np.arange(KNOWN, dtype=np.uint32)
     for code in range(KNOWN):
         character = chr(code)
-        if unicodedata.category(character)[0] in "LMN":
+        category = unicodedata.category(character)
+        if category[0] in "LMN" and category != "Me" and not FIRST_VARIANT <= code <= LAST_VARIANT:
             kinds[code] = WORD
             plain = unicodedata.normalize("NFKC", character).casefold()
             folded[code] = ord(plain) if len(plain) == 1 else code
@@ -122,7 +128,7 @@ def _units(codes: NDArray[np.uint32], start: int) -> Units:
     begins = np.flatnonzero(first | single)
     ends = np.flatnonzero(last | single) + 1
     hashes = _spans(plain.astype(np.uint64), begins, ends, CHARACTER_BASE)
-    return Units(hashes, begins + start, ends + start)
+    return Units(hashes, begins + start, ends + start, single[begins])
 
 
 def runs(hashes: Hashes, length: int) -> Hashes:

@@ -18,7 +18,7 @@ from danlu.base.records import Split
 from danlu.corpus.shapes import SPLIT_NAMES
 from danlu.corpus.streams import refused
 
-TEXT, LINES, ARRAY, TABLE = "text", "lines", "array", "table"
+TEXT, LINES, ARRAY, TABLE, SHEET = "text", "lines", "array", "table", "sheet"
 FORMATS = {
     ".txt": TEXT,
     ".text": TEXT,
@@ -29,6 +29,8 @@ FORMATS = {
     ".parquet": TABLE,
 }
 """Ending of the name, before that of a compression -> how the file is read."""
+SHEETS = {".csv": SHEET, ".tsv": SHEET}
+"""Read where evaluation sets are looked for, and nowhere else."""
 COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
 ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".tbz2", ".7z", ".rar")
 """Never unpacked: the names in them say where files go, and any place can be said."""
@@ -39,11 +41,15 @@ UNPRINTABLE = re.compile(r"[\udc80-\udcff\ufffd]")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file or folder of raw text; `separator` is empty (one document a text file), BLANK_LINE or a whole line."""
+    """One file or folder of raw text; `separator` is empty (one document a text file), BLANK_LINE or a whole line.
+
+    `sheets` is said of evaluation files: CSV and TSV are read too.
+    """
 
     path: str
     separator: str = ""
     text_field: str = "text"
+    sheets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,10 @@ def _source_file(path: Path, name: str, source: Source) -> SourceFile:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
-    kind = FORMATS.get(suffixes[-1]) if suffixes else None
+    formats = {**FORMATS, **SHEETS} if source.sheets else FORMATS
+    kind = formats.get(suffixes[-1]) if suffixes else None
     if not reason and kind is None:
-        known = f"known endings: {' '.join(FORMATS)}, each also with {' '.join(COMPRESSIONS)}"
+        known = f"known endings: {' '.join(formats)}, each also with {' '.join(COMPRESSIONS)}"
         is_packed = bool(suffixes) and suffixes[-1] in ARCHIVES
         reason, detail = "unknown_format", f"an archive: unpack it first; {known}" if is_packed else known
     return SourceFile(
