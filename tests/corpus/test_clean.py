@@ -1,7 +1,6 @@
-"""Normalising, judging, masking, languages: each rule keeps one text and drops another."""
+"""Judging, masking, languages, what pages lose: each rule keeps one text and drops or changes another."""
 
 import json
-import unicodedata
 from typing import get_args
 
 import pytest
@@ -12,110 +11,18 @@ from danlu.base.records import Conversation, Document, Message, ToolCall
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.filters import FILTERS, Limits
 from danlu.corpus.language import language_of
-from danlu.corpus.normalise import STEPS, normalise, normaliser
+from danlu.corpus.normalise import normalise
 from danlu.corpus.privacy import KindName, Privacy
-from danlu.corpus.units import REASONS, Rejection
+from danlu.corpus.quality import FOX, TEA, Judge
+from danlu.corpus.units import REASONS, Rejection, opening
 
 STORY = "春天到了，孩子们在河边放风筝。老人坐在树下喝茶。"
-
-
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("e\u0301t\u00e9", "été"),
-        ("a\r\nb\rc\u2028d\x85e\x0bf", "a\nb\nc\nd\ne\nf"),
-        ("a\0b\x07c\x1bd\te\x7f", "abcd\te"),
-        ("零\u200b宽\ufeff字\u2060符", "零宽字符"),
-        ("水\u200d印", "水印"),
-        ("👩\u200d👩\u200d👧 नि\u200dष", "👩\u200d👩\u200d👧 नि\u200dष"),
-        ("a\u00a0b\u2009c\u3000d", "a b c\u3000d"),
-        ("a  \nb\t\n\n\n\n\nc \n", "a\nb\n\nc"),
-        ("    indented\n        code", "    indented\n        code"),
-        ("\ud800半个", "\ufffd半个"),
-        ("<p>你好</p><br/><b>再见</b>", "你好\n\n再见"),
-        ("<div class='x'><!-- note --><script>x < 1</script>text</div>", "text"),
-        ("R&amp;D &lt; &#65;&nbsp;B", "R&D < A B"),
-        ("a < b and c > d, vector<int> x; if (p<q) {}", "a < b and c > d, vector<int> x; if (p<q) {}"),
-    ],
-)
-def test_normalise(raw, clean):
-    assert normalise(raw) == clean
-
-
-@pytest.mark.parametrize(
-    ("options", "raw", "clean"),
-    [
-        ({}, "ＡＢ１２，ﬁ①", "ＡＢ１２，ﬁ①"),
-        ({"width": "letters"}, "ＡＢ１２，\u3000ｶﾞｷﾞ", "AB12，\u3000ガギ"),
-        ({"width": "half"}, "ＡＢ１２，（\u3000）", "AB12,( )"),
-        ({"form": "nfkc"}, "ﬁ①Ａ，e\u0301", "fi1A,é"),
-        ({"form": "nfkc"}, "a\u00b4", "a \u0301"),
-        ({"form": "nfkc", "width": "half"}, "plain", "plain"),
-    ],
-)
-def test_forms_and_widths_are_options(options, raw, clean):
-    assert normaliser(**options)(raw) == clean
-
-
-@pytest.mark.parametrize(
-    ("script", "raw", "clean"),
-    [
-        ("simplified", "這個問題，頭髮和出發", "这个问题，头发和出发"),
-        ("traditional", "头发和出发", "頭髮和出發"),
-        ("keep", "頭髮", "頭髮"),
-    ],
-)
-def test_the_script_of_chinese_is_an_option(script, raw, clean):
-    pytest.importorskip("opencc", reason="OpenCC is in danlu[chinese]")
-    assert normaliser(script=script)(raw) == clean
-    assert normaliser(script=script)("plain") == "plain"
-
-
-def test_a_text_about_tags_keeps_them():
-    text = "The element <b> makes text bold. " + "Nobody needs it in a book about something else. " * 20
-    assert normalise(text) == text.rstrip()
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_normalised_text_can_be_written_and_is_in_one_form(text):
-    clean = normalise(text)
-    clean.encode()
-    assert unicodedata.is_normalized("NFC", clean)
-    assert "\r" not in clean
-    assert "\0" not in clean
-
-
-@settings(deadline=None)
-@given(
-    st.one_of(
-        st.text(alphabet="a国e\u0301 \t\n\r\u3000\u00a0\u200b\u200d<&;\ufeff\x07\u2028", max_size=30),
-        st.text(alphabet="ab \t\n\r\v\x1c\x1f\x7f\0<&;", max_size=12),
-    )
-)
-def test_the_glance_that_saves_work_changes_nothing(text):
-    slow = text
-    for step in STEPS:
-        slow = step(slow)
-    assert normalise(text) == slow
-
-
-@settings(deadline=None)
-@given(st.text(alphabet="a国e\u0301 \t\n\r\u3000\u00a0\u200b\u200d\ufeff\x07\u2028b", max_size=30))
-def test_normalising_twice_is_normalising_once(text):
-    assert normalise(normalise(text)) == normalise(text)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",
     [
-        "<a ",
-        "<!--",
-        "<b><!--",
-        "<b><script>",
-        "<b><!doctype",
-        "&#1",
         "\u200d",
         "a.",
         "a@",
@@ -265,3 +172,151 @@ def test_languages_are_named_unless_the_record_does_and_can_be_chosen():
     assert Cleaner().clean(Document("1", STORY, "f")).language == "zh"
     assert Cleaner().clean(Document("1", STORY, "f", "yue")).language == "yue"
     assert Cleaner(languages=("en",)).clean(Document("1", STORY, "f")).reason == "other_language"
+
+
+def one_answer(content="", arguments=None, question="Please help me with this."):
+    calls = (ToolCall("call", arguments),) if arguments is not None else ()
+    return Conversation("1", (Message("user", question), Message("assistant", content, tool_calls=calls)), "f")
+
+
+TABLE = "Here's your HTML table: `<table><tr><th>Name</th></tr></table>`"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "remove", "keep"])
+@pytest.mark.parametrize(
+    "text",
+    [TABLE, "What does <b> do in HTML?", "<p>One.</p>\n<p>Two &amp; three.</p>", "<html><body><p>x</p></body></html>"],
+)
+def test_conversations_keep_their_html(text, wanted):
+    cleaner = Cleaner(html=wanted)
+    clean = cleaner.clean(one_answer(text, question=text))
+    assert [turn.content for turn in clean.messages] == [text, text]
+    assert cleaner.left_out == cleaner.left_in == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "left_out", "left_in"),
+    [
+        ("auto", "One.\nTwo & three, four five.", {"HTML tags": 4, "HTML entities": 1}, {}),
+        ("remove", "One.\nTwo & three, four five.", {"HTML tags": 4, "HTML entities": 1}, {}),
+        ("keep", "<p>One.</p><p>Two &amp; three, four five.</p>", {}, {"documents with tags or entities": 1}),
+    ],
+)
+def test_pages_lose_their_html_as_the_setting_says_and_it_is_counted(wanted, text, left_out, left_in):
+    cleaner = Cleaner(html=wanted)
+    page = "<p>One.</p><p>Two &amp; three, four five.</p>"
+    assert cleaner.clean(Document("1", page, "f")).text == text
+    assert (cleaner.left_out, cleaner.left_in) == (left_out, left_in)
+    assert cleaner.change(page) == text
+    assert isinstance(cleaner.clean(Document("2", "<p>x</p>", "f")), Rejection)
+    assert cleaner.left_out == left_out  # what a rejected page lost is in no text
+
+
+def test_a_document_that_speaks_of_html_keeps_it_and_is_counted():
+    cleaner = Cleaner()
+    assert cleaner.clean(Document("1", "What does <b> do in HTML?", "f")).text == "What does <b> do in HTML?"
+    assert cleaner.left_out == {}
+    assert cleaner.left_in == {"documents with tags or entities": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "masked"),
+    [
+        ('{"phone": 13812345678}', '{"phone": "[PHONE]"}'),
+        (r'{"body":"Hi\nbob@x.com","n": 1.0}', r'{"body":"Hi\n[EMAIL]","n": 1.0}'),
+        (r'{"t":"\n13812345678"}', r'{"t":"\n[PHONE]"}'),
+        ('{"to": ["a@b.com", {"cc": "c@d.org"}]}', '{"to": ["[EMAIL]", {"cc": "[EMAIL]"}]}'),
+        ('{"q": "tea",  "top_k":5, "é": "\\u00e9", "x": null}', '{"q": "tea",  "top_k":5, "é": "\\u00e9", "x": null}'),
+        ('"bob@x.com"', '"[EMAIL]"'),
+        ("call bob@x.com {", "call [EMAIL] {"),
+    ],
+)
+def test_arguments_of_calls_stay_json_and_their_other_values_as_they_were(raw, masked):
+    cleaner = Cleaner()
+    clean = cleaner.clean(one_answer("On it.", raw))
+    assert clean.messages[1].tool_calls[0].arguments == masked
+    assert cleaner.masked.total() == masked.count("[EMAIL]") + masked.count("[PHONE]")
+    if "{" not in raw[1:]:
+        json.loads(masked)
+
+
+def test_turns_and_documents_that_are_json_stay_json():
+    result = '{"name": "Li", "phone": 13812345678, "say": "&quot;hi&quot; <b>"}'
+    masked = result.replace("13812345678", '"[PHONE]"')
+    turns = (Message("user", "Who?"), Message("tool", result), Message("assistant", "[13812345678] it is"))
+    clean = Cleaner().clean(Conversation("1", turns, "f"))
+    assert [turn.content for turn in clean.messages] == ["Who?", masked, "[[PHONE]] it is"]
+    assert Cleaner().clean(Document("1", result, "f")).text == masked
+
+
+def test_the_key_of_a_value_is_its_label():
+    privacy = Privacy(("name",))
+    assert privacy.hide("姓名：王小明").text == "姓名：[NAME]"
+    clean = Cleaner(privacy=privacy).clean(one_answer("好的", '{"姓名": "王小明", "城": "王小明"}'))
+    assert clean.messages[1].tool_calls[0].arguments == '{"姓名": "[NAME]", "城": "王小明"}'
+
+
+ID_NUMBER = "11010519491231002X"
+
+
+@pytest.mark.parametrize("action", ["mask", "drop"])
+@pytest.mark.parametrize("place", [0, 100, 141, 150, 158, 159, 160, 300, 319])
+def test_an_excerpt_is_masked_before_it_is_cut(action, place):
+    text = "短 " * (place // 2) + " " * (place % 2) + f"{ID_NUMBER} " * 3
+    cleaner = Cleaner(Limits(max_line_characters=10), privacy=Privacy(action=action))
+    rejected = cleaner.clean(Document("1", text, "f"))
+    assert rejected.reason == "long_line"
+    assert not any(character.isdigit() for character in rejected.excerpt)
+    assert len(rejected.excerpt) <= 160
+    read = Rejection("1", "f", "bad_json", opening(text.encode()), f"the key 'x': {ID_NUMBER}")
+    written = cleaner.masked_rejection(read)
+    assert not any(character.isdigit() for character in written.excerpt + written.detail)
+    assert written.excerpt == rejected.excerpt
+
+
+@pytest.mark.parametrize("raw", [rb'{"t":"\n13812345678"', "13812345678".encode("utf-16-le"), b"\xff13812345678\xff"])
+def test_what_a_reader_could_not_use_shows_no_number(raw):
+    written = Cleaner().masked_rejection(Rejection("1", "f", "bad_json", opening(raw)))
+    assert "138" not in written.excerpt
+    assert "[PHONE]" in written.excerpt
+
+
+def test_the_end_of_a_key_that_is_long_never_stands_in_an_excerpt():
+    lines = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n" * 30
+    key = f"-----BEGIN PRIVATE KEY-----\n{lines}-----END PRIVATE KEY-----\n"
+    cleaner = Cleaner(privacy=Privacy(("private_key",)))
+    shown = cleaner.rejection(Document("1", key * 12, "f"), "duplicate", "").excerpt
+    assert shown.startswith("[PRIVATE_KEY]")
+    assert "MII" not in shown
+
+
+def test_the_cause_shows_no_number():
+    text = "短13812345678 是 我 的 电 话 号 码".encode().decode("latin-1")
+    rejected = Cleaner().clean(Document("1", text, "f"))
+    assert rejected.reason == "mojibake"
+    assert "138" not in rejected.detail
+    assert Cleaner().rejection(Document("1", "x", "f"), "duplicate", "kept: bob@x.com").detail == "kept: [EMAIL]"
+
+
+def test_citations_go_with_or_without_a_line_and_are_counted():
+    page = f"{FOX}[12] {FOX}\n{TEA}[3]"
+    for text, expected in ((page, {"citations": 2}), (f"{page}\nmenu", {"citations": 2, "lines": 1})):
+        cleaner = Cleaner(judge=Judge(["c4"]))
+        assert cleaner.clean(Document("1", text, "f")).text == f"{FOX} {FOX}\n{TEA}"
+        assert cleaner.left_out == expected
+
+
+def test_a_subscript_is_no_citation():
+    text = f"{FOX}\n{FOX} It sets x[0] and array[12].\n{TEA}"
+    cleaner = Cleaner(judge=Judge(["c4"]))
+    assert cleaner.clean(Document("1", text, "f")).text == text
+    assert cleaner.left_out == {}
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="<p>/b &amp;lt;a国\n`", max_size=40), st.sampled_from(["auto", "remove"]))
+def test_cleaning_twice_is_cleaning_once(text, wanted):
+    cleaner = Cleaner(Limits(min_characters=0, max_symbol_share=1.0), html=wanted)
+    once = cleaner.clean(Document("1", text, "f"))
+    if isinstance(once, Document):
+        assert cleaner.clean(once) == once

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from danlu.base import native
 from danlu.corpus import measures, quality
 from danlu.corpus.measures import counted, measure
-from danlu.corpus.quality import FOX, RULES, TEA, Judge, Limit, without_bad_lines
+from danlu.corpus.quality import FOX, RULES, TEA, Judge, Limit, without_bad_lines, without_citations
 from danlu.corpus.units import REASONS
 
 LANGUAGES = ("en", "zh")
@@ -128,11 +128,35 @@ def test_without_a_compiler_python_counts(monkeypatch):
 def test_c4_leaves_out_lines_that_are_no_sentences():
     text = f"Home | About\n{FOX}\nPlease enable JavaScript to see this page.\n{TEA}\n首页\nFour words it has."
     assert without_bad_lines(text) == (f"{FOX}\n{TEA}", 4)
-    assert without_bad_lines("We said so long ago, in a book.[12]") == ("We said so long ago, in a book.", 0)
     verdict = Judge(["c4"]).verdict(f"{FOX} {FOX}\n{TEA}\nmenu", "en")
-    assert (verdict.text, verdict.lines_left_out, verdict.reason) == (f"{FOX} {FOX}\n{TEA}", 1, "")
+    assert (verdict.text, verdict.left_out, verdict.reason) == (f"{FOX} {FOX}\n{TEA}", {"lines": 1}, "")
     assert Judge(["c4"]).verdict("Lorem ipsum dolor sit amet.", "en").reason == quality.LOREM_IPSUM
     assert Judge(["c4"]).verdict("menu\nhome", "en").reason == quality.NO_LINE_LEFT
+
+
+@pytest.mark.parametrize(
+    ("text", "bare", "count"),
+    [
+        ("We said so long ago, in a book.[12]", "We said so long ago, in a book.", 1),
+        ("In 1850,[1] or so,[2][3] it stood.", "In 1850, or so, it stood.", 3),
+        ("“So it is.”[4] He left (he said.)[5]", "“So it is.” He left (he said.)", 2),
+        ("城市[3]，后来。[12][13]然后", "城市，后来。然后", 3),
+        ("The city[1] was old.[2] It fell in 1850[3].", "The city was old. It fell in 1850.", 3),
+        ("History[edit] of it [citation needed].", "History of it.", 2),
+        ("x[0] = a[12]; b[i][1]", None, 0),
+        ("The value of array[12] is large.", None, 0),
+        (
+            "It ends.[1] Then array[1] and array[2] and x[3] follow, myList[4].",
+            "It ends. Then array[1] and array[2] and x[3] follow, myList[4].",
+            1,
+        ),
+        ("f(a,[1]), [[1,2],[3]], (a,[1] + b), {k:[12] }", None, 0),
+        ("as shown in [12] and by Smith [3].", None, 0),
+        ("sentence.[0] sentence.[007] sentence.[1234]", None, 0),
+    ],
+)
+def test_citations_go_and_subscripts_stay(text, bare, count):
+    assert without_citations(text) == (text if bare is None else bare, count)
 
 
 def test_a_family_is_all_its_rules_and_leaves_the_text():

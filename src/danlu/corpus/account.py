@@ -50,6 +50,9 @@ def say(report: Mapping[str, Any]) -> None:
         console.say(
             "left out of texts: " + ", ".join(f"{count:,} {name}" for name, count in report["left_out"].items())
         )
+    if report["left_in"]:
+        left_in = ", ".join(f"{count:,} {name}" for name, count in report["left_in"].items())
+        console.say(f"left as they are: {left_in}, which are no pages of the web (prepare.text.html)")
 
 
 def refuse_nothing(report: Mapping[str, Any]) -> None:

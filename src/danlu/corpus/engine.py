@@ -142,7 +142,7 @@ def _end_after(sentinel: int) -> None:
 
 def _clean(unit: Unit, cleaner: Cleaner) -> Unit:
     if isinstance(unit.content, Rejection):
-        return replace(unit, content=replace(unit.content, excerpt=cleaner.hide(unit.content.excerpt)))
+        return replace(unit, content=cleaner.masked_rejection(unit.content))
     return replace(unit, content=cleaner.clean(unit.content))
 
 

@@ -106,9 +106,14 @@ def mojibake(text: str, limits: Limits) -> str | None:
     has_han = HAN.search(sample) is not None  # which no text has that was read as Windows-1252
     mended = None if has_han else _mended(sample.translate(TO_LATIN_1), "latin-1")
     if mended is not None:
-        return f"UTF-8 read as Windows-1252: {mended[:20]}"
+        return f"UTF-8 read as Windows-1252: {_told(mended)}"
     mended = _mended(sample, "gb18030")
-    return f"UTF-8 read as GB18030: {mended[:20]}" if mended is not None else None
+    return f"UTF-8 read as GB18030: {_told(mended)}" if mended is not None else None
+
+
+def _told(mended: str) -> str:
+    """What convinces a person; ASCII does not, and half of a number that is private could not be found and hidden."""
+    return "".join(character for character in mended if not character.isascii())[:20]
 
 
 def _mended(sample: str, encoding: str) -> str | None:

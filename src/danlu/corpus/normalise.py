@@ -1,14 +1,13 @@
 """Text as it should have been written: one form for one content, nothing that a reader cannot see.
 
 In: a string, also one with lone surrogates. Out: a string that is valid UTF-8. Called by `clean`. Every step is a pure
-function and stands in STEPS in the order of its use; none drops visible characters, except HTML where a text is full of
-it. Full and half width, ligatures and both scripts of Chinese stay as written, unless `normaliser` is asked for one
-form. Sources: Unicode Standard Annex 15 (forms), HTML Living Standard (elements), OpenCC (Chinese).
+function and stands in STEPS in the order of its use; none drops visible characters. Full and half width, ligatures and
+both scripts of Chinese stay as written, unless `normaliser` is asked for one form. HTML is `markup`'s. Sources: Unicode
+Standard Annex 15 (forms), chapters 23.7 (noncharacters) and 23.9 (tags) of the Unicode Standard, OpenCC (Chinese).
 """
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Callable
@@ -20,38 +19,28 @@ Form = Literal["nfc", "nfkc"]
 Width = Literal["keep", "letters", "half"]
 Script = Literal["keep", "simplified", "traditional"]
 
-MARKUP_SHARE = 0.01
-"""From this share of its characters on, tags are remains of a page; below it, a text speaks about tags."""
-ELEMENTS = (
-    "a|abbr|article|aside|b|big|blockquote|body|br|button|caption|center|cite|code|dd|del|div|dl|dt|em|figcaption|figure|"
-    "font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|meta|nav|ol|option|p|pre|q|s|"
-    "section|select|small|span|strike|strong|sub|sup|table|tbody|td|textarea|tfoot|th|thead|title|tr|u|ul"
-)
-TAG = re.compile(rf"</?(?:{ELEMENTS})(?:\s[^<>]{{0,2000}})?/?>", re.IGNORECASE)
-LINE_TAG = re.compile(
-    r"<(?:br|hr)\s{0,8}/?>|</(?:article|aside|blockquote|div|dd|dt|figure|h[1-6]|li|p|section|table|tr|title)>",
-    re.IGNORECASE,
-)
-UNSEEN = (
-    (re.compile(r"<!--"), re.compile(r"-->")),
-    (re.compile(r"<script\b[^<>]{0,2000}>", re.IGNORECASE), re.compile(r"</script\s{0,8}>", re.IGNORECASE)),
-    (re.compile(r"<style\b[^<>]{0,2000}>", re.IGNORECASE), re.compile(r"</style\s{0,8}>", re.IGNORECASE)),
-    (re.compile(r"<!doctype\b", re.IGNORECASE), re.compile(r">")),
-)
-"""Beginning and end of what a page holds and does not show. One pattern from end to end would take quadratic time."""
-ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]{1,31}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
 LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x9f]")
-ZERO_WIDTH = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
-JOINERS = re.compile(r"[\u200c\u200d]+")
+NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
+    f"{chr((plane << 16) + 0xFFFE)}-{chr((plane << 16) + 0xFFFF)}" for plane in range(17)
+)
+TAGS = "\U000e0000-\U000e007f"
+UNSEEN = re.compile(
+    r"(?P<flag>\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)"
+    rf"|[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb{NONCHARACTERS}{TAGS}]"
+)
+"""Marks of direction and of line breaks, noncharacters, and tags, which spell a flag such as Scotland's or nothing."""
+JOINERS = re.compile(r"[\u034f\u200c\u200d]+")
+"""U+034F joins too: it keeps the order of marks, in Hebrew for one."""
 JOINS_NOTHING = re.compile(r"[\0-\x7f\u3000-\u9fff\uff00-\uffef]")
 ODD_SPACE = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 SUSPECT = re.compile(
-    r"[<&\r\v\f\0-\x08\x0e-\x1f\x7f-\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
+    r"[\r\v\f\0-\x08\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\ud800-\udfff\ufeff"
+    r"\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff\U0001fffe-\U0010ffff]"
     r"|[ \t\u3000]\n|\n\n\n|\A\n|\s\Z"
 )
-"""What any of the steps below can act upon, but for the composed form."""
-SUSPECT_ASCII = b"<&\x7f" + bytes(byte for byte in range(0x20) if byte not in b"\t\n")
+"""What any of the steps below can act upon, but for the composed form. Far beyond U+FFFF it holds more, for speed."""
+SUSPECT_ASCII = b"\x7f" + bytes(byte for byte in range(0x20) if byte not in b"\t\n")
 SUSPECT_SPACING = (" \n", "\t\n", "\n\n\n")
 """The same, of ASCII."""
 SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -60,28 +49,6 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 def surrogates(text: str) -> str:
     """Halves of characters, which no UTF-8 can hold, become U+FFFD; `broken_characters` judges their share."""
     return SURROGATE.sub("\ufffd", text)
-
-
-def markup(text: str) -> str:
-    """Entities become characters; tags, comments, scripts and styles go where a text is full of them."""
-    if "<" in text and _markup_share(text) >= MARKUP_SHARE:
-        for opening, closing in UNSEEN:
-            text = _without(text, opening, closing)
-        text = TAG.sub("", LINE_TAG.sub("\n", text))
-    return ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
-
-
-def _markup_share(text: str) -> float:
-    return sum(len(match[0]) for match in TAG.finditer(text)) / len(text)
-
-
-def _without(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
-    """The text without every piece from an opening to the next closing; one that is never closed stays."""
-    kept, place = [], 0
-    while (begin := opening.search(text, place)) and (end := closing.search(text, begin.end())):
-        kept.append(text[place : begin.start()])
-        place = end.end()
-    return "".join([*kept, text[place:]])
 
 
 def line_ends(text: str) -> str:
@@ -94,11 +61,14 @@ def controls(text: str) -> str:
     return CONTROL.sub("", text)
 
 
-def zero_width(text: str) -> str:
-    """Invisible marks go; joiners stay where scripts and emoji need them, not beside ASCII, Han and kana."""
-    if text.isascii():
-        return text
-    return JOINERS.sub(_joiner, ZERO_WIDTH.sub("", text))
+def unseen(text: str) -> str:
+    """Invisible marks go; what means something though nobody sees it, such as characters of private use, stays."""
+    return text if text.isascii() else UNSEEN.sub(lambda match: match["flag"] or "", text)
+
+
+def joiners(text: str) -> str:
+    """Joiners stay where scripts and emoji need them, not beside ASCII, Han and kana."""
+    return text if text.isascii() else JOINERS.sub(_joiner, text)
 
 
 def _joiner(found: re.Match[str]) -> str:
@@ -126,11 +96,12 @@ def whitespace(text: str) -> str:
 
 STEPS: tuple[Callable[[str], str], ...] = (
     surrogates,
-    markup,
     line_ends,
     controls,
     spaces,
-    zero_width,
+    unseen,
+    composed,  # what a joiner stands beside is known only now, and without it more may be one character
+    joiners,
     composed,
     whitespace,
 )
@@ -156,6 +127,7 @@ def normalise(text: str) -> str:
 
 
 FULL_WIDTH = re.compile(r"[\uff01-\uff5e\uff61-\uff9f\u3000]")
+FULL_WIDTH_SIGNS = re.compile(r"([\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff60\uffe0-\uffe6\u3000]+)")
 KATAKANA = re.compile(r"[\uff61-\uff9f]+")
 LETTERS_TO_HALF = {
     code: code - 0xFEE0 for code in (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))
@@ -166,15 +138,15 @@ CONVERSIONS: dict[Script, str] = {"simplified": "t2s", "traditional": "s2t"}
 
 
 def normaliser(form: Form = "nfc", width: Width = "keep", script: Script = "keep") -> Callable[[str], str]:
-    """A function for all steps with these options, each of which comes after them."""
-    steps: list[Callable[[str], str]] = [normalise]
+    """A function for all steps with these options, which come after them and are followed by them once more."""
+    steps: list[Callable[[str], str]] = []
     if script in CONVERSIONS:
         steps.append(_converter(script))
     if form == "nfkc":
-        steps += [compatible, whitespace]
+        steps.append(compatible if width == "half" else compatible_but_signs)
     if width != "keep":
         steps.append(lambda text: one_width(text, ALL_TO_HALF if width == "half" else LETTERS_TO_HALF))
-    return normalise if len(steps) == 1 else lambda text: _in_turn(text, steps)
+    return normalise if not steps else lambda text: _in_turn(text, [normalise, *steps, normalise])
 
 
 def _in_turn(text: str, steps: list[Callable[[str], str]]) -> str:
@@ -184,8 +156,15 @@ def _in_turn(text: str, steps: list[Callable[[str], str]]) -> str:
 
 
 def compatible(text: str) -> str:
-    """Unicode form NFKC: ligatures, circled numbers, full-width letters and their like become plain characters."""
+    """Unicode form NFKC: ligatures, circled numbers, full-width letters and signs and their like become plain."""
     return unicodedata.normalize("NFKC", text)
+
+
+def compatible_but_signs(text: str) -> str:
+    """NFKC for all but full-width punctuation, which is how Chinese is written: its width is for `width` to say."""
+    if text.isascii() or not FULL_WIDTH_SIGNS.search(text):
+        return compatible(text)
+    return "".join(piece if n % 2 else compatible(piece) for n, piece in enumerate(FULL_WIDTH_SIGNS.split(text)))
 
 
 def one_width(text: str, table: dict[int, Any]) -> str:

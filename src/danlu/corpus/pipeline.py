@@ -65,8 +65,8 @@ class Pipeline:
     def report(self) -> dict[str, Any]:
         """What became of the records of the pass, as plain JSON."""
         cleaner = self.cleaner
-        masked, left_out = dict(sorted(cleaner.masked.items())), dict(cleaner.left_out)
-        report = {**self.ledger.report(), "masked": masked, "left_out": left_out}
+        counted = {name: dict(sorted(getattr(cleaner, name).items())) for name in ("masked", "left_out", "left_in")}
+        report = {**self.ledger.report(), **counted}
         return report if self.decontaminator is None else {**report, "decontaminated": self.decontaminator.report()}
 
     def _result(self, unit: Unit) -> Record | Rejection:

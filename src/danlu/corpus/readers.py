@@ -22,7 +22,7 @@ from danlu.corpus.encodings import SAMPLE_BYTES, as_utf8, decide, line_text
 from danlu.corpus.shapes import Misshapen, to_record
 from danlu.corpus.sources import ARRAY, BLANK_LINE, LINES, TABLE, TEXT, SourceFile
 from danlu.corpus.streams import StreamDamaged, check_swelling, chunks, lines
-from danlu.corpus.units import Closed, Rejection, Unit, excerpt
+from danlu.corpus.units import Closed, Rejection, Unit, opening
 from danlu.corpus.values import BETWEEN_LINES, JSON_BETWEEN, Held, TooLong, as_bytes, beginning, loads, whole
 
 PART_BYTES = 1 << 20
@@ -229,7 +229,7 @@ class FileReader:
 
     def _rejected(self, reason: str, data: bytes, size: int, detail: str = "", name: str = "") -> Unit:
         identity = name if name else self._name()
-        return Unit(Rejection(identity, self.file.name, reason, excerpt(data), detail), self.file.name, size)
+        return Unit(Rejection(identity, self.file.name, reason, opening(data), detail), self.file.name, size)
 
 
 READERS: dict[str, Callable[[FileReader], Iterator[Unit]]] = {

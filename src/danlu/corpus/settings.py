@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from danlu.base.config import Bytes, Count, ReadPath, Settings
 from danlu.base.errors import nearest
+from danlu.corpus.markup import Html
 from danlu.corpus.privacy import USUAL, Action, KindName
 
 
@@ -117,9 +118,20 @@ class Filters(Settings):
 class Text(Settings):
     """How the text itself is changed beyond what every text needs, and how its language is named."""
 
-    form: Literal["nfc", "nfkc"] = Field(default="nfc", description="Unicode form; nfkc also makes ﬁ, ① and Ａ plain")
+    form: Literal["nfc", "nfkc"] = Field(
+        default="nfc",
+        description="Unicode form; nfkc makes ﬁ, ① and Ａ plain, and with them x² (x2), ½ (1⁄2), ㎡ (m2), … (...); "
+        "full-width punctuation is for `width` to say",
+    )
     width: Literal["keep", "letters", "half"] = Field(
-        default="keep", description="letters makes full-width letters and digits ASCII, half the punctuation too"
+        default="keep",
+        description="keep leaves full-width signs, also under nfkc ，！？：（）; letters makes full-width letters and "
+        "digits ASCII, half the punctuation too",
+    )
+    html: Html = Field(
+        default="auto",
+        description="tags, comments, scripts and entities: auto takes them out of documents that are pages of the web, "
+        "remove out of every document, keep out of none; conversations and code in backticks keep theirs",
     )
     chinese: Literal["keep", "simplified", "traditional"] = Field(
         default="keep", description="one script for Chinese, by OpenCC (pip install 'danlu[chinese]')"

@@ -7,12 +7,18 @@ Rejection, and `ledger` counts both. Does not read or judge.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from danlu.base.records import Conversation, Document
 
 EXCERPT_CHARACTERS = 160
+EXCERPT_SOURCE = 2 * EXCERPT_CHARACTERS
+"""Characters of a text that its excerpt is made of, for runs of space become one."""
+LONGEST_DATUM = 16_000
+"""Private data are hidden before a text is cut, and the longest, keys in blocks of lines, are no longer than this."""
+ESCAPED_SPACE = re.compile(r"\\[nrt]")
 
 REASONS = {
     "unknown_format": "no reader for this kind of file",
@@ -73,7 +79,10 @@ DUPLICATES = ("duplicate", "near_duplicate", "similar")
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a unit did not become training text; `reason` is a key of REASONS, `detail` the measured cause."""
+    """Why a unit did not become training text; `reason` is a key of REASONS, `detail` the measured cause.
+
+    What a reader hands out has for its excerpt the whole `opening`: `clean` hides private data in it, then cuts it.
+    """
 
     id: str
     source: str
@@ -121,11 +130,18 @@ class Closed:
         }
 
 
-def excerpt(text: str | bytes) -> str:
-    """The beginning of a text on one line, for a person to recognise it; bytes that are no UTF-8 show as U+FFFD."""
-    if isinstance(text, bytes):
-        text = text[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
-    line = " ".join(text[: 2 * EXCERPT_CHARACTERS].split())
+def opening(data: bytes) -> str:
+    """The first characters of what a reader could not use; bytes that are no UTF-8 show as U+FFFD.
+
+    Without zeros, and with spaces for those that JSON escapes: a number stands apart for whoever looks for it.
+    """
+    text = data[: 4 * (EXCERPT_SOURCE + LONGEST_DATUM)].decode("utf-8", "replace").replace("\0", "")
+    return ESCAPED_SPACE.sub(" ", text)
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text on one line, for a person to recognise it."""
+    line = " ".join(text[:EXCERPT_SOURCE].split())
     shown = line if len(line) <= EXCERPT_CHARACTERS else line[: EXCERPT_CHARACTERS - 1] + "…"
     return shown.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
 

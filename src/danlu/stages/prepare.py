@@ -189,6 +189,7 @@ def _cleaner(config: Config, rules: str) -> Cleaner:
         IDENTIFIERS[text.language],
         Judge(quality) if quality else None,
         _cutter(text),
+        text.html,
     )
     if _rules(config) != rules:
         raise DataError(
