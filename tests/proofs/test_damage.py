@@ -12,6 +12,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +25,7 @@ import torch
 
 from danlu import running
 from danlu.base import console
-from danlu.base.artifact import MANIFEST, UNHASHED_FOLDERS, check_files, open_artifact, read_manifest, seal
+from danlu.base.artifact import MANIFEST, UNHASHED_FOLDERS, check_files, is_finished, open_artifact, read_manifest, seal
 from danlu.base.errors import ArtifactError
 from danlu.recipe import Recipe
 from danlu.train import checkpoint
@@ -210,7 +212,7 @@ def harmed_checkpoint(sound: Path, work: Path, harm: str, draw: random.Random, s
     assert listed(folder) == before, "nothing is deleted"
 
 
-def test_RT3_a_thousand_harms_are_noticed_and_named(sound, tmp_path, monkeypatch):
+def test_RT3_a_thousand_harms_are_noticed_and_named(sound, tmp_path, monkeypatch, record_property):
     said: list[str] = []
     monkeypatch.setattr(console, "warn_once", said.append)
     draw, counts = random.Random(0), Counter()
@@ -225,7 +227,7 @@ def test_RT3_a_thousand_harms_are_noticed_and_named(sound, tmp_path, monkeypatch
             harmed_artifact(sound / "artifact-1", sound / "artifact-2", work, harm, draw)
         counts[harm] += 1
         shutil.rmtree(work)
-    print(", ".join(f"{count} x {harm}" for harm, count in counts.items()), "- all noticed and named")
+    record_property("measured", ", ".join(f"{count} x {harm}" for harm, count in counts.items()) + ", all noticed")
     assert counts.total() == HARMS_IN_ALL
 
 
@@ -268,8 +270,8 @@ def test_RT3_harms_of_a_real_checkpoint_are_noticed_named_and_the_older_one_is_t
     assert checkpoint.newest_valid(real).step == newest
 
 
-def test_RT3_verifying_is_as_fast_as_hashing(tmp_path):
-    """Printed, not judged: a machine is as fast as it is. Nothing is read twice."""
+def test_RT3_verifying_is_as_fast_as_hashing(tmp_path, record_property):
+    """Measured, not judged: a machine is as fast as it is. Nothing is read twice."""
     folder = tmp_path / "large"
     folder.mkdir()
     (folder / "weights.bin").write_bytes(bytes(1 << 27))
@@ -278,38 +280,61 @@ def test_RT3_verifying_is_as_fast_as_hashing(tmp_path):
     started_at = time.perf_counter()
     assert check_files(folder, manifest) == []
     seconds = time.perf_counter() - started_at
-    print(f"verifying: {(1 << 27) / seconds / 1e9:.2f} GB/s")
+    record_property("measured", f"verifying: {(1 << 27) / seconds / 1e9:.2f} GB/s")
 
 
-def test_RT3_from_a_crash_to_the_next_step(tmp_path):
-    """Printed: a run is killed, the newest checkpoint is damaged, and the next one goes on from the one before it."""
-    import signal
+def test_RT3_from_a_crash_to_the_next_step(runs, tmp_path, record_property):
+    """Measured: the process of a run is killed, its newest checkpoint is damaged, and the same command is given again;
+    the next step that it takes follows the checkpoint before."""
+    shutil.copytree(runs / "1", tmp_path / "runs" / "1")
+    (tmp_path / "page.yaml").write_text(json.dumps({**PAGE, "name": "1", "seed": 1}))
+    words = [sys.executable, "-m", "danlu.cli", "run", "page.yaml", "pretrain.tokens=4M", "--until", "pretrain"]
+    out = tmp_path / "runs" / "1" / "pretrain"
 
-    from danlu.train.interrupts import Interrupted
-    from tests.proofs.campaign import Campaign
+    def until(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
+        ends_at = time.monotonic() + 300
+        while not happened():
+            assert process.poll() is None, (tmp_path / "said").read_text()
+            assert time.monotonic() < ends_at
+            time.sleep(0.01)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        campaign = Campaign(tmp_path)
-        out = tmp_path / "out"
-        out.mkdir()
-        with pytest.raises(Interrupted):
-            campaign.attempt(out, die_at=(6, 0), signal_=signal.SIGTERM)
-        newest = checkpoint.steps_on_disk(out / "checkpoints")
-        weights = out / "checkpoints" / checkpoint.folder_name(newest[0]) / "model.safetensors"
-        flip(weights.parent, weights.parent, random.Random(1))
-        started_at = time.perf_counter()
-        with pytest.raises(Interrupted):
-            campaign.attempt(out, die_at=(newest[1], 0), signal_=signal.SIGTERM)
-        print(f"from a crash to the next step: {time.perf_counter() - started_at:.2f} s")
-        resumed = [
-            json.loads(line)["resumed"] for line in (out / "ids.jsonl").read_text().splitlines() if "resu" in line
-        ]
-        assert resumed[-1] == newest[1]
-        assert weights.exists() or list((out / "checkpoints").glob("damaged-*")), "set aside, not deleted"
-    finally:
-        torch.set_num_threads(threads)
+    with (tmp_path / "said").open("wb") as said:
+
+        def start(*more: str) -> subprocess.Popen[bytes]:
+            return subprocess.Popen([*words, *more], cwd=tmp_path, stdout=said, stderr=said)
+
+        first = start("--again")
+        try:
+            until(first, lambda: len(checkpoint.steps_on_disk(out / "checkpoints")) >= 2 and not is_finished(out))
+        finally:
+            first.kill()
+            first.wait()
+        crashed_at, crashed_at_clock = time.perf_counter(), time.time()
+        newest, older = checkpoint.steps_on_disk(out / "checkpoints")[:2]
+        damaged = out / "checkpoints" / checkpoint.folder_name(newest)
+        flip(damaged, damaged, random.Random(1))
+        second = start()
+
+        def goes_on() -> bool:
+            metrics = out / "metrics.jsonl"
+            return metrics.stat().st_mtime > crashed_at_clock and last_step(metrics) > older
+
+        try:
+            until(second, goes_on)
+            seconds = time.perf_counter() - crashed_at
+        finally:
+            second.kill()
+            second.wait()
+    record_property("measured", f"from a crash to the next step: {seconds:.2f} s, start of the program included")
+    assert f"going on after step {older:,} of" in (tmp_path / "said").read_text()
+    assert damaged.name in (tmp_path / "said").read_text()
+    assert list((out / "checkpoints").glob(f"damaged-{damaged.name}*")), "set aside, not deleted"
+
+
+def last_step(metrics: Path) -> int:
+    """The step of the last whole line."""
+    lines = metrics.read_bytes().split(b"\n")[:-1]
+    return int(json.loads(lines[-1])["step"]) if lines else -1
 
 
 TOWN = {

@@ -27,8 +27,8 @@ from tests.proofs.mutant import Mutant
 MUTANTS = {
     "RX1": Mutant(
         "src/danlu/recipe.py",
-        'yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)',
-        'yaml.load(path.read_text(encoding="utf-8-sig"), Loader=yaml.UnsafeLoader)',
+        "yaml.load(text, Loader=_StrictLoader)",
+        "yaml.load(text, Loader=yaml.UnsafeLoader)",
     ),
     "RX3": Mutant(
         "src/danlu/base/artifact.py",
