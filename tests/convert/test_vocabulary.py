@@ -97,15 +97,43 @@ def test_vectors_are_written_and_the_others_stay_seeded(words, model, tmp_path, 
     (tmp_path / f"vectors{ending}").write_bytes(packed)
     before = model.embedding.weight.clone()
     covered = write_word_vectors(model, words, tmp_path / f"vectors{ending}")
-    rows = {words.token_text(id): model.embedding.weight[id].tolist() for id in range(words.size)}
+    ids = {words.token_text(id): id for id in range(words.size)}
+    scale = model.embedding.weight[ids["The"], 0].item()
+    scaled = (model.embedding.weight.detach() / scale).double()
+    rows = {text: [round(value, 4) for value in scaled[id].tolist()] for text, id in ids.items()}
     assert rows["The"] == rows[" the"] == [1, 2, 3, 4], "with and without a space, and in lower case"
-    assert rows[" cat"] == pytest.approx([-0.5, 0, 1e-3, 2])
+    assert rows[" cat"] == [-0.5, 0, 1e-3, 2]
     assert rows["学习"] == [4, 3, 2, 1]
     changed = (model.embedding.weight != before).any(dim=1).nonzero().flatten().tolist()
     assert {words.token_text(id).strip().lower() for id in changed} == {"the", "cat", "学习"}
     assert covered.found == len(changed)
     assert covered.words == sum(bool(words.token_text(id).strip()) for id in range(10, words.size))
     assert 0 < covered.share < 1
+
+
+def test_vectors_get_the_length_of_the_seeded_rows(words, model, tmp_path):
+    """At first the model says of no word more than of another, also where the head is tied."""
+    (tmp_path / "vectors.txt").write_text("the 10 20 30 40\ncat -50 0 0 20\n学习 40 30 20 10\n")
+    before = model.embedding.weight.clone()
+    write_word_vectors(model, words, tmp_path / "vectors.txt")
+    changed = (model.embedding.weight != before).any(dim=1)
+    lengths, seeded = model.embedding.weight[changed].detach().norm(dim=1), before[: words.size].detach().norm(dim=1)
+    assert lengths.mean().item() == pytest.approx(seeded.mean().item(), rel=1e-5)
+    assert lengths.max() / lengths.min() == pytest.approx(54.772 / 53.852, rel=1e-3), "one factor for all"
+
+
+@pytest.mark.parametrize(
+    "content", [VECTORS + "\n", VECTORS + "\n\n", "\n" + VECTORS, VECTORS.replace("\n", "\r\n") + "\r\n"]
+)
+def test_empty_lines_are_no_words(words, model, tmp_path, content):
+    (tmp_path / "vectors.txt").write_bytes(content.encode())
+    assert write_word_vectors(model, words, tmp_path / "vectors.txt").found > 0
+
+
+def test_vectors_of_nothing_but_zeros_stay_zeros(words, model, tmp_path):
+    (tmp_path / "vectors.txt").write_text("the 0 0 0 0\n")
+    write_word_vectors(model, words, tmp_path / "vectors.txt")
+    assert model.embedding.weight.isfinite().all()
 
 
 @pytest.mark.parametrize(

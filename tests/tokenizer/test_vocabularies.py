@@ -222,6 +222,21 @@ def test_an_extended_vocabulary_is_saved_and_read_by_transformers(kind, tmp_path
     assert AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == new.encode_batch(texts)
 
 
+def test_new_scores_of_a_unigram_are_on_the_scale_of_the_old_ones():
+    """A token is likelier in a short text than in a long one; the tokens of both tell by how much."""
+    old = learnt("unigram", 420)
+    fresh = train(NEW, vocabulary_size=old.size + 460, min_frequency=2, max_token_length=15, kind="unigram")
+    new = extend(old, NEW, vocabulary_size=460)
+    scores = [dict(json.loads(one.backend.to_str())["model"]["vocab"]) for one in (old, fresh, new)]
+    both = set(scores[0]) & set(scores[1]) - set(KINDS["unigram"].reserved)
+    added = set(scores[2]) - set(scores[0])
+    assert len(both) > 3
+    assert added
+    wanted = sorted(scores[0][name] - scores[1][name] for name in both)[len(both) // 2]
+    assert all(scores[2][name] - scores[1][name] == pytest.approx(wanted) for name in added)
+    assert all(scores[2][name] == scores[0][name] for name in scores[0])
+
+
 def test_new_merges_keep_to_the_limits_and_come_after_the_old_ones():
     old = learnt("bpe", 400)
     new = extend(old, NEW, vocabulary_size=440, max_token_length=6)

@@ -83,6 +83,8 @@ def write_word_vectors(model: Transformer, tokenizer: Tokenizer, path: Path) -> 
     """Write the vectors of `path` into the embedding's rows of the same words; the other rows stay as they are.
 
     A word has one vector with and without the space before it; one that the file has in lower case only gets that.
+    All are scaled by one factor, to the mean length of the seeded rows: vectors of GloVe are some fifteen times as
+    long, and where the head is tied their logits would drown those of all other words.
     """
     kind = kind_of(json.loads(tokenizer.backend.to_str()))
     if kind != "words":
@@ -97,14 +99,15 @@ def write_word_vectors(model: Transformer, tokenizer: Tokenizer, path: Path) -> 
         if word := tokenizer.token_text(id).strip():
             wanted.setdefault(word, []).append(id)
     exact, lowered = _read(path, wanted, model.config.width)
-    table = model.embedding.weight
-    for word, ids in wanted.items():
-        vector = exact.get(word, lowered.get(word.lower()))
-        if vector is not None:
-            table[ids] = vector.to(table)
-    words = sum(len(ids) for ids in wanted.values())
-    found = sum(len(ids) for word, ids in wanted.items() if word in exact or word.lower() in lowered)
-    return Coverage(found, words)
+    vectors = {word: exact.get(word, lowered.get(word.lower())) for word in wanted}
+    rows = [(id, vector) for word, vector in vectors.items() if vector is not None for id in wanted[word]]
+    if rows:
+        table = model.embedding.weight
+        written = torch.stack([vector for _, vector in rows]).to(table)
+        length = written.norm(dim=1).mean()
+        seeded = table[: tokenizer.size].norm(dim=1).mean()
+        table[[id for id, _ in rows]] = written * (seeded / length if length > 0 else 1.0)
+    return Coverage(len(rows), sum(map(len, wanted.values())))
 
 
 def _read(
@@ -117,6 +120,8 @@ def _read(
     is_first = True
     for number, line in enumerate(_lines(path), start=1):
         fields = line.rstrip().split(" ")
+        if fields == [""]:
+            continue
         if number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
             _require_width(int(fields[1]), width, path)
             continue

@@ -125,7 +125,18 @@ def _add_tokens(model: dict[str, Any], tokenizer: Tokenizer, fresh: Tokenizer, v
     new = [name for name, _ in by_id if name not in known][: vocabulary_size - tokenizer.size]
     if isinstance(model["vocab"], list):
         scores = dict(json.loads(fresh.backend.to_str())["model"]["vocab"])
-        model["vocab"] += [[name, scores[name]] for name in new]
+        shift = _shift(dict(model["vocab"]), scores)
+        model["vocab"] += [[name, scores[name] + shift] for name in new]
     else:
         model["vocab"].update({name: tokenizer.size + place for place, name in enumerate(new)})
     return new
+
+
+def _shift(old: dict[str, float], fresh: dict[str, float]) -> float:
+    """What brings the new log-probabilities to the scale of the old ones: how far the tokens that both have lie apart.
+
+    Those of a short new text are too high beside those of a long old one, and would win wherever they fit.
+    """
+    reserved = set(KINDS["unigram"].reserved)
+    apart = sorted(score - fresh[name] for name, score in old.items() if name in fresh and name not in reserved)
+    return apart[len(apart) // 2] if apart else 0.0
