@@ -138,13 +138,14 @@ class Text(Settings):
     )
     language: Literal["coarse", "rule", "model"] = Field(
         default="coarse",
-        description="how languages are named: coarse (zh, en, other), rule (19 languages, zh-Hans and zh-Hant), model "
-        "(176 languages; pip install 'danlu[language]')",
+        description="how languages are named: coarse (zh, en, other), rule (29 languages, zh-Hans and zh-Hant), model "
+        "(176 languages, offline; pip install 'danlu[language]')",
     )
-    words: Literal["keep", "rule", "ngram", "hmm", "subword"] = Field(
+    words: Literal["keep", "rule", "forward", "backward", "ngram", "hmm", "subword"] = Field(
         default="keep",
-        description="set words apart by spaces: Chinese by rule, by a dictionary (ngram) or by it and a hidden Markov "
-        "model (hmm; both: pip install 'danlu[words]'); subword takes the tokens of `tokenizer`",
+        description="set words apart by spaces: Chinese by the longest words of a dictionary from either end (rule) or "
+        "one (forward, backward), by its frequencies (ngram) or by them and a hidden Markov model (hmm; all of them: "
+        "pip install 'danlu[words]'); subword takes the tokens of `tokenizer`",
     )
     tokenizer: ReadPath = Field(
         default="", description="folder of the tokenizer whose tokens `words: subword` sets apart"

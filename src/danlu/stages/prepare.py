@@ -269,7 +269,7 @@ def _given(config: Config, earlier: Iterable[Stamped] = ()) -> list[Stamped]:
 def _evaluation(options: Decontaminate) -> list[Stamped]:
     from danlu.corpus.raw import given_files
 
-    return given_files(options.files, "prepare.decontaminate")
+    return given_files(options.files, "prepare.decontaminate", sheets=True)
 
 
 def _rules(config: Config) -> str:
@@ -304,7 +304,7 @@ def _listed_options(config: Config) -> dict[str, str]:
 def _listed_tools(config: Config) -> dict[str, str]:
     """What cuts, names and converts text here: with another one the text is another."""
     text, tools = config.text, {}
-    if text.words in ("ngram", "hmm"):
+    if text.words not in ("keep", "subword"):
         from danlu.tokenizer.words import require_segmenter
 
         tools["words"] = require_segmenter()
