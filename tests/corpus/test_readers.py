@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import random
 from functools import partial
 
 import pyarrow
@@ -245,3 +246,58 @@ def test_folders_and_files_named_after_a_side_go_there(tmp_path):
 def test_missing_sources_are_named_together(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.*neither"):
         source_files([Source(path=str(tmp_path / "nowhere")), Source(path=str(tmp_path / "neither"))])
+
+
+def test_a_bad_line_among_ascii_costs_nothing_else(tmp_path):
+    good = [f"The furnace stood at the edge of the village. {number}" for number in range(1000)]
+    rows = [json.dumps({"text": text}).encode() for text in good]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*rows[:500], b'{"text":"\xff\xfe\xfd bad"}', *rows[500:]]))
+    found = texts(units(tmp_path / "a.jsonl"))
+    assert found.pop(500) == "\ufffd\ufffd\ufffd bad"
+    assert found == good
+
+
+@pytest.mark.parametrize("between", [",\n", ", "])
+def test_records_of_an_array_in_several_encodings(tmp_path, between):
+    rows = [{"text": f"{number} 老人坐在河边的小船里喝茶，一面看水，一面想明天的天气。"} for number in range(20)]
+    parts = [json.dumps(row, ensure_ascii=False).encode(("utf-8", "gbk")[n % 2]) for n, row in enumerate(rows)]
+    parts[10:10] = [b'{"text": "\x81\xff\xff\x81 bad"}']
+    (tmp_path / "a.json").write_bytes(b"[" + between.encode().join(parts) + b"]")
+    found = texts(units(tmp_path / "a.json"))
+    assert "\ufffd" in found.pop(10)
+    assert found == [row["text"] for row in rows]
+
+
+def test_the_last_record_before_damage_is_kept_where_only_its_line_end_is_gone(tmp_path):
+    whole = gzip.compress(b"\n".join(b'{"text": "row %d"}' % number for number in range(9)))
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
+    found = units(tmp_path / "a.jsonl.gz")
+    assert texts(found) == [f"row {number}" for number in range(9)]
+    assert reasons(found) == ["damaged_file"]
+
+
+def test_what_is_refused_counts_with_all_its_bytes(tmp_path):
+    draw = random.Random(0)
+    noise = bytes(draw.randrange(128, 256) for _ in range(600_000))
+    sizes = {}
+    for name, data in {
+        "noise.txt": noise,
+        "noise.txt.gz": gzip.compress(noise),
+        "archive.zip": b"PK" + noise,
+        "none.gz.parquet": b"PAR1" + noise,
+        "broken.jsonl.gz": b"no gzip" * 100,
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        (file,) = source_files([Source(path=str(tmp_path / name))])
+        reader = FileReader(file)
+        (unit,) = reader
+        assert isinstance(unit.content, Rejection)
+        assert unit.size_bytes == reader.bytes_read
+        sizes[name] = unit.size_bytes
+    assert sizes == {
+        "noise.txt": 600_000,
+        "noise.txt.gz": 600_000,
+        "archive.zip": 600_002,
+        "none.gz.parquet": 600_004,
+        "broken.jsonl.gz": 700,
+    }

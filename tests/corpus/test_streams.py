@@ -80,6 +80,62 @@ def test_a_file_cut_anywhere_is_noticed(tmp_path, ending):
         assert TEXT.startswith(data)
 
 
+LINES = [f"{number} 丹炉 danlu\n".encode() for number in range(9)]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".xz"])
+def test_a_wrong_check_sum_costs_nothing_that_stands_before_it(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    pack = PACK | {".zst": zstandard.ZstdCompressor(write_checksum=True).compress}
+    for data in (b"".join(LINES), TEXT):
+        whole = bytearray(pack[ending](data))
+        index_bytes = 4 * (int.from_bytes(whole[-8:-4], "little") + 1)  # of xz, between the sum and the last 12 bytes
+        whole[{".gz": -6, ".zst": -2, ".xz": -14 - index_bytes}[ending]] ^= 1
+        path.write_bytes(whole)
+        found, damage = read(path)
+        assert found == data
+        assert damage.reason == "damaged_file"
+
+
+def test_a_damaged_block_of_bzip2_costs_no_other_block(tmp_path):
+    path = tmp_path / "a.bz2"
+    noise = random.Random(0).randbytes(250_000).hex().encode()  # five blocks of 100,000
+    whole = bytearray(bz2.compress(noise, compresslevel=1))
+    whole[len(whole) * 7 // 10] ^= 1
+    path.write_bytes(whole)
+    found, damage = read(path)
+    assert len(found) > 200_000
+    assert noise.startswith(found), "a block is handed out once its sum is checked: a damaged one is another text"
+    assert damage.reason == "damaged_file"
+
+
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
+def test_a_bad_byte_anywhere_costs_none_of_the_members_before_it(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    first, second = PACK[ending](TEXT), PACK[ending](b"".join(LINES) * 20)
+    for place in range(0, len(second), max(1, len(second) // 30)):
+        broken = bytearray(second)
+        broken[place] ^= 0xFF
+        path.write_bytes(first + broken)
+        assert read(path)[0].startswith(TEXT)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz"])
+def test_everything_before_a_bad_byte_is_there(tmp_path, ending):
+    """What an undamaged stream gives up to there, but for the few symbols in the last bytes."""
+    path = tmp_path / f"a{ending}"
+    text = "".join(f"{number} {random.Random(number).random()}\n" for number in range(20_000)).encode()
+    whole = bytearray(PACK[ending](text))
+    place = len(whole) // 2
+    cut = tmp_path / f"cut{ending}"
+    cut.write_bytes(whole[:place])
+    until = read(cut)[0]
+    whole[place : place + 64] = b"\xff" * 64
+    path.write_bytes(whole)
+    assert len(until) > 100_000
+    assert read(path)[0].startswith(until[:-300])
+
+
 @pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
 def test_garbage_is_no_stream(tmp_path, ending):
     path = tmp_path / f"a.txt{ending}"

@@ -1,257 +1,250 @@
-"""Which encoding a file is in, or the reason why that cannot be said.
+"""Which encoding a piece of text is in, or that no encoding explains it; never a guess.
 
-In: the first bytes of a file. Out: `Encoding(name, reason)`, or None with the reason; a stream of bytes as UTF-8.
-Called by `readers`. Marks at the beginning and valid UTF-8 decide at once. Everything else must pass our own test: the
-characters that the bytes give must be the ones people write. Where no reading of the whole passes, its lines are tried
-one by one: a file that several hands wrote may be mixed. Where two readings pass, or none, the file is refused.
+In: the beginning of a file, a line, some lines together. Out: the name of an encoding as Python spells it, or None.
+Called by `transcode`. Marks and zeros tell UTF-16 and UTF-32 where the text agrees; UTF-8 tells itself. Everything else
+must pass a test: the characters that the bytes give must be the ones people write (`plausible`). Where two pass, or
+none, there is no answer. Reads no files and remembers nothing.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable
 
 import charset_normalizer
 
-SAMPLE_BYTES = 1 << 18
-MIXED = "mixed"
-"""The name of no encoding: the lines are in several, and `line_text` reads each as what it is."""
-MIXED_SHARE = 0.5
-"""A file is mixed where at least this share of its lines beyond ASCII can be read."""
+from danlu.corpus import plausible
+from danlu.corpus.plausible import WESTERN_LETTERS, is_usual_word
+
+UTF8 = "utf-8"
 MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-UTF8_SHARE = 0.5
-"""A file is UTF-8 with damage where at least this share of its non-ASCII characters are valid; others reach 0.2."""
+WIDE_SAMPLE_BYTES = 1 << 12
+"""So much of a beginning tells UTF-16; more might hold the text of another file that somebody joined to it."""
+TOGETHER_BYTES = 1 << 15
 PASS = 0.8
 MARGIN = 0.1
+FLOOR = 1 / 3
+"""What a reading must reach that its neighbours speak for."""
 LEAST_EVIDENCE = 4
 """Characters beyond ASCII below which Chinese, Japanese and Korean readings are chance."""
-FREQUENT_HAN = frozenset(
-    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去"
-    "法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关"
-    "這個們來為國說時會對於著過發後裡經麼學現當沒動還進樣開從實軍無與長機關兩問間頭種將見給聽應點話書車門東電業"
+MOST_BROKEN = 1 / 20
+"""Of the characters of a text in an old encoding; some bytes are lost on the way."""
+PLAIN = re.compile(r"[\0\t\n\v\f\r -~]+")
+"""What says nothing about an encoding: ASCII without control characters, and the zeros of holes in files."""
+WIDE_USUAL = re.compile(
+    r"[\t\n\r\x20-\x7e\xa0-\u17ff\u1e00-\u206f\u20a0-\u27bf\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef\U00010000-\U0001faff]"
 )
-"""Characters of which any Chinese text of some length is made by a third, simplified and traditional."""
+LEAST_LETTERS = 32
+
+UTF8_RUN = re.compile(rb"[\xe2-\xf4][\x80-\xbf]{2,3}(?:[\xc2-\xf4][\x80-\xbf]{1,3})+(?![\x80-\xff])")
+"""Up to the next ASCII, nothing but characters as UTF-8 writes them."""
+UTF8_INSIDE = re.compile(rb"(?:[\xe3-\xed][\x80-\xbf][\x80-\xbf]){3,}")
+WITHIN_WORDS = re.compile(f"(?<=[a-z])[{WESTERN_LETTERS}]|[{WESTERN_LETTERS}](?=[a-z])")
+"""Accented letters beside Latin ones."""
+UTF8_TRACE = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
+"""How every character beyond ASCII begins in UTF-8; in Western text two such bytes hardly ever follow each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """`name` as Python spells it, MIXED, or None where the bytes stay unexplained; `reason` says why, for a person.
-
-    `likely` is the encoding of those lines of a mixed file that are too short to tell.
-    """
-
-    name: str | None
-    reason: str
-    likely: str | None = None
-
-
-def decide(sample: bytes) -> Encoding:
-    """The encoding of a file that begins with `sample` (cut anywhere); `name` is None where it would be a guess."""
+def wide_encoding(sample: bytes) -> tuple[str, int] | None:
+    """UTF-16 or UTF-32 and the length of its mark, where the sample begins with it; a mark alone decides nothing."""
+    sample = sample[:WIDE_SAMPLE_BYTES]
     for mark, name in MARKS:
-        if sample.startswith(mark):
-            return Encoding(name, "byte-order mark")
-    if sample.count(0) > len(sample) // 20 and (wide := _without_mark(sample)):
-        return Encoding(wide, "every second byte fits UTF-16")
-    valid, broken = _utf8_characters(sample)
-    if not broken:
-        return Encoding("utf-8", "valid UTF-8")
-    if valid >= UTF8_SHARE * (valid + broken):
-        return Encoding("utf-8", f"UTF-8 with {broken} broken places")
-    found = _legacy(sample)
-    if found is not None and found.name is not None:
-        return found
-    mixed = _mixture(sample)
-    if mixed is not None:
-        return mixed
-    return found if found is not None else Encoding(None, "no encoding gives text that people write")
-
-
-def line_text(line: bytes, likely: str | None = None) -> str:
-    """The text of one line of a file whose lines may be in several encodings; U+FFFD stands where none explains it."""
-    name = _line_encoding(line)
-    if name is None:
-        name = likely if likely is not None else "utf-8"
-    return line.decode(name, "replace")
-
-
-def _line_encoding(line: bytes) -> str | None:
-    valid, broken = _utf8_characters(line)
-    if not broken or valid >= UTF8_SHARE * (valid + broken):
-        return "utf-8"
-    found = _legacy(line)
-    return found.name if found is not None else None
-
-
-def _mixture(sample: bytes) -> Encoding | None:
-    """MIXED where most lines can be read, each by itself; the last one, which may be cut, is not asked."""
-    lines = [line for line in sample.splitlines()[:-1] if not line.isascii()]
-    votes = Counter(name for line in lines if (name := _line_encoding(line)) is not None)
-    if not lines or votes.total() < MIXED_SHARE * len(lines):
+        if sample.startswith(mark) and fits_wide(sample[len(mark) :], name):
+            return name, len(mark)
+    if sample.count(0) > len(sample) // 20:
+        zeros = {"utf-16-le": sample[1::2].count(0), "utf-16-be": sample[::2].count(0)}
+        share, _, name = max((_usual_wide(sample.decode(name, "replace")), zeros[name], name) for name in zeros)
+        return (name, 0) if share >= PASS else None
+    if is_utf8(sample):
         return None
-    found = ", ".join(f"{count} in {name}" for name, count in votes.most_common())
-    likely = max(votes, key=lambda name: (name != "utf-8", votes[name]))  # UTF-8 needs no guess: it shows itself
-    rivals = [name for name in votes if name not in ("utf-8", likely)]
-    return Encoding(MIXED, f"of {len(lines)} lines beyond ASCII {found}", None if rivals else likely)
+    score, name = max((_score(name, sample), name) for name in TESTS if name not in NARROW)
+    return (name, 0) if score >= PASS and score - _best_two(sample)[0][0] >= MARGIN else None
 
 
-def _without_mark(sample: bytes) -> str | None:
-    scores = {name: _plausible_wide(_decoded(sample, name)) for name in ("utf-16-le", "utf-16-be")}
-    best = max(scores, key=lambda name: scores[name])
-    return best if scores[best] >= PASS else None
+def fits_wide(data: bytes, name: str) -> bool:
+    """Whether the bytes, read in this encoding of two or four bytes for each character, are text."""
+    text = data.decode(name, "replace")
+    if not text.strip("\ufffd\0"):
+        return not text
+    if text.count("\ufffd") > max(1, MOST_BROKEN * len(text)) or _usual_wide(text) < PASS:
+        return False
+    narrow = data.lstrip(b"\0")
+    if 0 not in narrow and is_utf8(narrow):  # two Latin letters look like one Chinese character
+        return False
+    beyond = PLAIN.sub("", text)
+    if len(text) - len(beyond) >= 0.02 * len(text):  # every other byte of a space or a line end is zero
+        return True
+    return max(test(beyond) for test in (plausible.east_asian, plausible.korean, plausible.alphabet)) >= FLOOR
 
 
-def _plausible_wide(text: str | None) -> float:
-    """Share of characters that are ASCII, Latin, Han, kana, Hangul or their punctuation."""
-    if not text:
-        return 0.0
-    usual = r"[\t\n\r\x20-\u024f\u2000-\u206f\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef]"
-    return len(re.findall(usual, text)) / len(text)
+def _usual_wide(text: str) -> float:
+    """Share of characters that are of a living script or its punctuation."""
+    return len(WIDE_USUAL.findall(text)) / max(1, len(text))
 
 
-def _utf8_characters(sample: bytes) -> tuple[int, int]:
-    """Valid and broken non-ASCII characters under UTF-8; a character cut at the end counts as neither."""
-    text = codecs.getincrementaldecoder("utf-8")("replace").decode(sample)
+def is_utf8(data: bytes) -> bool:
+    """Valid UTF-8; a character cut at the end is none of its faults."""
+    return _as_utf8(data) is not None
+
+
+def certain_encoding(piece: bytes, likely: str | None = None) -> str | None:
+    """The encoding that a piece tells by itself, or None; `likely` is that of its neighbours, and is asked first."""
+    text = _as_utf8(piece)
+    if text is not None:
+        return None if likely is not None and _may_be_chance(text, piece, likely) else UTF8
+    if _holds_utf8(piece):
+        return UTF8
+    if likely is not None and _score(likely, piece) >= PASS:
+        return likely
+    long, _, broken = _utf8_characters(piece)
+    if long >= broken:
+        return UTF8
+    (score, best), (second, _) = _best_two(piece)
+    return best if score >= PASS and score - second >= MARGIN else None
+
+
+def encoding_of_neighbours(piece: bytes, names: Iterable[str]) -> str | None:
+    """The encoding of a piece that does not tell, among those of its neighbours: the one that gives text, where no
+    other does nearly as well."""
+    scores = sorted(((_score(name, piece, is_beside=True), name) for name in names), reverse=True)
+    if not scores or scores[0][0] < FLOOR:
+        return None
+    best, name = scores[0]
+    rivals = [score for score, _ in scores[1:]] + [_score(rival, piece) for rival in NARROW if rival != name]
+    return name if best >= max(rivals) + MARGIN or (len(scores) == 1 and best >= max(rivals)) else None
+
+
+def is_damaged_utf8(piece: bytes) -> bool:
+    """At least half of what is beyond ASCII is UTF-8; of other encodings, short characters reach that too."""
+    long, short, broken = _utf8_characters(piece)
+    return long + short >= broken
+
+
+def common_encoding(pieces: Iterable[bytes]) -> str | None:
+    """The encoding of pieces that are too short to tell, each by itself, but tell together."""
+    sample = b"\n".join(pieces)[:TOGETHER_BYTES]
+    (score, best), (second, _) = _best_two(sample)
+    if score >= PASS:
+        return best if score - second >= MARGIN else None
+    return _second_opinion(sample)
+
+
+def utf8_runs(piece: bytes) -> list[tuple[int, int]]:
+    """Where words of UTF-8 stand between ASCII in a piece that is no UTF-8: in any other encoding they are nonsense."""
+    found = (one.span() for one in UTF8_RUN.finditer(piece))
+    begun = ((start, end) for start, end in found if not start or piece[start - 1] < 0x80)
+    return [(start, end) for start, end in begun if is_usual_word(piece[start:end].decode("utf-8", "replace"))]
+
+
+def whole_characters(piece: bytes, name: str) -> int:
+    """How many bytes of a piece that is cut anywhere are whole characters."""
+    decoder = codecs.getincrementaldecoder(name)("replace")
+    decoder.decode(piece)
+    return len(piece) - len(decoder.getstate()[0])
+
+
+def _may_be_chance(text: str, piece: bytes, likely: str) -> bool:
+    """Whether a few characters of an old encoding happen to be short ones of UTF-8, as 什么 in GBK is ʲô."""
+    beyond = PLAIN.sub("", text)
+    if not beyond or max(beyond) >= "\u0800":
+        return False
+    in_words = len(WITHIN_WORDS.findall(text)) == len(beyond)  # café in UTF-8 would else be caf茅
+    return not in_words and _score(likely, piece, is_beside=True) >= FLOOR
+
+
+def _holds_utf8(piece: bytes) -> bool:
+    """Whether a word of UTF-8 stands right within text in another encoding."""
+    return any(is_usual_word(found.decode("utf-8", "replace")) for found in UTF8_INSIDE.findall(piece))
+
+
+def _utf8_characters(piece: bytes) -> tuple[int, int, int]:
+    """Valid long ones (of three or four bytes), valid short ones and broken characters beyond ASCII under UTF-8."""
+    text = codecs.getincrementaldecoder(UTF8)("replace").decode(piece)
     beyond = len(text) - len(text.encode("ascii", "ignore"))
-    genuine = sample.count(codecs.encode("\ufffd", "utf-8"))  # U+FFFD that was written as such is valid UTF-8
+    long = len(re.findall("[\u0800-\U0010ffff]", text))
+    genuine = piece.count(codecs.encode("\ufffd", UTF8))  # U+FFFD that was written as such is valid UTF-8
     broken = text.count("\ufffd") - genuine
-    return beyond - broken, broken
+    return long - broken, beyond - long, broken
 
 
-def _decoded(sample: bytes, name: str) -> str | None:
-    """The sample under an encoding, a character cut at its end left off; None where it is invalid."""
+def _as_utf8(data: bytes) -> str | None:
     try:
-        return codecs.getincrementaldecoder(name)("strict").decode(sample)
+        return codecs.utf_8_decode(data, "strict", False)[0]
     except UnicodeDecodeError:
         return None
 
 
-@cache
-def _common_han() -> frozenset[str]:
-    """Characters for daily use: the first level of GB 2312 (3,755, simplified) and of Big5 (5,401, traditional)."""
-    simplified = bytes(byte for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF) for byte in (row, cell))
-    cells = [*range(0x40, 0x7F), *range(0xA1, 0xFF)]
-    traditional = bytes(byte for row in range(0xA4, 0xC7) for cell in cells for byte in (row, cell))
-    return frozenset(simplified.decode("gb2312", "ignore") + traditional.decode("big5", "ignore"))
+def _decoded(data: bytes, name: str) -> str | None:
+    """The bytes under an encoding, a character cut at their end left off; None where they are invalid."""
+    try:
+        return data.decode(name)
+    except UnicodeDecodeError:
+        pass
+    try:
+        return codecs.getincrementaldecoder(name)().decode(data)
+    except UnicodeDecodeError:
+        return None
 
 
-def _chinese(beyond: str) -> float:
-    """Share of characters in daily use, less what is missing of the most frequent ones in texts of some length."""
-    han = [character for character in beyond if "㐀" <= character <= "鿿"]
-    if not han:
-        return 0.0
-    plain = sum(character in _common_han() or character in _CHINESE_SIGNS for character in beyond) / len(beyond)
-    frequent = sum(character in FREQUENT_HAN for character in han) / len(han)
-    expected = min(0.15, len(han) / 200)  # a line of names may hold none of them
-    return plain * min(1.0, (0.5 + frequent / expected) if expected else 1.0)
-
-
-_CHINESE_SIGNS = frozenset(
-    "，。、；：？！“”‘’（）《》〈〉「」『』【】…—·　～％＋－＝／０１２３４５６７８９○〇①②③④⑤⑥×°℃→■●★◆※"
-)
-
-
-def _japanese(beyond: str) -> float:
-    """Share of kana and common Han where kana are plenty; half-width kana are what Chinese bytes look like."""
-    kana = sum("ぁ" <= character <= "ヿ" for character in beyond)
-    if kana < 0.25 * len(beyond):
-        return 0.0
-    return (kana + sum("一" <= character <= "鿿" or character in _CHINESE_SIGNS for character in beyond)) / len(beyond)
-
-
-def _korean(beyond: str) -> float:
-    """Share of Hangul where the particles that every Korean sentence has are among them."""
-    hangul = sum("가" <= character <= "힣" for character in beyond)
-    particles = sum(character in "이다는을의에가고하지은도로를한" for character in beyond)
-    return hangul / len(beyond) if particles >= 0.12 * hangul > 0 else 0.0
-
-
-def _western(beyond: str) -> float:
-    """Share of lower-case accented letters and typographic signs; a word spelled with them alone is no word."""
-    return sum(character in "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž‘’“”–—…€£°§«»¿¡·©®" for character in beyond) / len(beyond)
-
-
-TESTS: dict[str, Callable[[str], float]] = {
-    "gb18030": _chinese,
-    "big5hkscs": _chinese,
-    "utf-16-le": _chinese,
-    "utf-16-be": _chinese,
-    "shift_jis": _japanese,
-    "euc_jp": _japanese,
-    "euc_kr": _korean,
-    "cp1252": _western,
+TESTS: dict[str, tuple[plausible.Test, plausible.Test]] = {
+    "gb18030": (plausible.chinese, plausible.beside_chinese),
+    "big5hkscs": (plausible.chinese, plausible.beside_chinese),
+    "shift_jis": (plausible.japanese, plausible.beside_japanese),
+    "euc_jp": (plausible.japanese, plausible.beside_japanese),
+    "euc_kr": (plausible.korean, plausible.beside_korean),
+    "cp1252": (plausible.western, plausible.beside_western),
+    "utf-16-le": (plausible.east_asian, plausible.east_asian),
+    "utf-16-be": (plausible.east_asian, plausible.east_asian),
 }
-"""Encoding -> how far, from 0 to 1, its non-ASCII characters are those that people write."""
+"""Encoding -> how far, from 0 to 1, its characters beyond ASCII are those that people write: where the bytes stand
+alone, and beside others in the same encoding."""
+NARROW = tuple(name for name in TESTS if not name.startswith("utf-16"))
+"""Those in which ASCII is ASCII, and the end of a line one byte that is part of no character."""
 
 
-def _score(name: str, sample: bytes) -> float:
-    text = _decoded(sample, name)
-    if text is None or re.search(r"[\0-\x08\x0e-\x1f\x7f-\x9f]", text):
+def _score(name: str, sample: bytes, is_beside: bool = False) -> float:
+    text = sample.decode(name, "replace") if is_beside else _decoded(sample, name)
+    if text is None:
         return 0.0
-    beyond = re.sub(r"[\0-\x7f]+", "", text)
-    if name == "cp1252":
-        if re.search(r"[^\W\da-zA-Z_]{3}", text) or len(re.findall(r"[a-zA-Z]", text)) < 4 * len(beyond) + 8:
-            return 0.0
-    elif len(beyond) < LEAST_EVIDENCE:
+    beyond = PLAIN.sub("", text)
+    if not beyond or beyond.count("\ufffd") > MOST_BROKEN * len(beyond):
         return 0.0
-    return TESTS[name](beyond)
+    alone, beside = TESTS.get(name, (plausible.alphabet, plausible.alphabet))
+    if name == "cp1252" and (not _has_words(text, beyond) or _is_trace_of_utf8(sample, beyond)):
+        return 0.0
+    if name != "cp1252" and not is_beside and len(beyond) < LEAST_EVIDENCE:
+        return 0.0
+    return beside(beyond) if is_beside else alone(beyond)
 
 
-def _legacy(sample: bytes) -> Encoding | None:
-    """The one encoding that passes its test clearly before the others; else what a second opinion can prove."""
-    scores = sorted(((_score(name, sample), name) for name in TESTS), reverse=True)
-    (best, name), (second, rival) = scores[:2]
-    if best >= PASS:
-        if best - second >= MARGIN:
-            return Encoding(name, f"{best:.0%} of its characters are usual ones")
-        return Encoding(None, f"{name} and {rival} explain the bytes equally well")
-    return _second_opinion(sample)
+def _has_words(text: str, beyond: str) -> bool:
+    """Whether letters beyond ASCII stand among many ASCII ones, as in Western languages."""
+    ascii_letters = len(re.findall(r"[a-zA-Z]", text))
+    return ascii_letters >= 4 * len(beyond) + 8 and not re.search(r"[^\W\da-zA-Z_]{3}", text)
 
 
-def _second_opinion(sample: bytes) -> Encoding | None:
+def _is_trace_of_utf8(sample: bytes, beyond: str) -> bool:
+    """Whether half of the characters of a Western reading are bytes of longer ones, as â€ is of a quotation mark."""
+    return 4 * len(UTF8_TRACE.findall(sample)) >= len(beyond)
+
+
+def _best_two(sample: bytes) -> tuple[tuple[float, str], tuple[float, str]]:
+    """The two encodings with the highest scores."""
+    first, second = sorted(((_score(name, sample), name) for name in NARROW), reverse=True)[:2]
+    return first, second
+
+
+def _second_opinion(sample: bytes) -> str | None:
     """What charset-normalizer proposes for an alphabet, taken where nearly all its letters are of that alphabet."""
     match = charset_normalizer.from_bytes(sample[: 1 << 14], enable_fallback=False).best()
     if match is None or match.chaos > 0.02 or match.coherence < 0.5 or match.multi_byte_usage > 0.1:
         return None
     text = _decoded(sample, match.encoding)
-    letters = re.findall(r"[^\W\d_a-zA-Z]", text) if text else []
-    return Encoding(match.encoding, "a frequent-letter profile fits") if _one_alphabet(letters) else None
-
-
-def _one_alphabet(letters: list[str]) -> bool:
-    """True where at least 32 letters lie, all but a twentieth, within Greek, Cyrillic, Hebrew, Arabic or Thai."""
-    blocks = ("Ͱ-Ͽ", "Ѐ-ӿ", "֐-׿", "؀-ۿ", "฀-๿")
-    joined = "".join(letters)
-    return len(joined) >= 32 and any(len(re.findall(f"[{one}]", joined)) >= 0.95 * len(joined) for one in blocks)
-
-
-def as_utf8(stream: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The same text as UTF-8 bytes, its mark left off; what is no character becomes U+FFFD and is judged later.
-
-    UTF-8 is passed through as it is, broken places included, so that `readers` can tell them unit by unit.
-    """
-    if encoding in ("utf-8", MIXED):
-        yield from stream
-        return
-    if encoding == "utf-8-sig":
-        yield from _without_bom(stream)
-        return
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
-    for chunk in stream:
-        yield decoder.decode(chunk).encode("utf-8", "replace")
-    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
-
-
-def _without_bom(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """Drop the three bytes of a UTF-8 mark, which the first chunk begins with."""
-    for index, chunk in enumerate(stream):
-        yield chunk if index else chunk.removeprefix(codecs.BOM_UTF8)
+    letters = "".join(re.findall(r"[^\W\d_a-zA-Z]", text)) if text else ""
+    return match.encoding if len(letters) >= LEAST_LETTERS and plausible.alphabet(letters) >= 0.95 else None

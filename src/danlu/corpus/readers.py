@@ -8,8 +8,8 @@ document. A bad line never costs its neighbours; a damaged file gives all that s
 from __future__ import annotations
 
 import codecs
-import itertools
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,10 +18,10 @@ import orjson
 
 from danlu.base.records import Document
 from danlu.corpus import tables
-from danlu.corpus.encodings import SAMPLE_BYTES, as_utf8, decide, line_text
 from danlu.corpus.shapes import Misshapen, to_record
 from danlu.corpus.sources import ARRAY, BLANK_LINE, LINES, TABLE, TEXT, SourceFile
-from danlu.corpus.streams import StreamDamaged, check_swelling, chunks, lines
+from danlu.corpus.streams import MAX_RECORD_BYTES, StreamDamaged, check_swelling, chunks, lines
+from danlu.corpus.transcode import AsUtf8
 from danlu.corpus.units import Closed, Rejection, Unit, opening
 from danlu.corpus.values import BETWEEN_LINES, JSON_BETWEEN, Held, TooLong, as_bytes, beginning, loads, whole
 
@@ -38,28 +38,52 @@ class FileReader:
 
     `size_bytes` is where to end, for a file that somebody writes on: it is read as it was when it was stamped. Bytes
     are those of the decompressed file, as UTF-8 where it is in another encoding; of a Parquet file or a JSON array
-    those of the records' text, because its layout belongs to no record.
+    those of the records' text, because its layout belongs to no record; of a file of which nothing can be read those
+    on the disk.
     """
 
     def __init__(self, file: SourceFile, size_bytes: int | None = None):
         self.file, self._size_bytes = file, size_bytes
         self.bytes_read = self.bytes_between = 0
-        self.encoding = ""
-        self._likely: str | None = None
+        self._text: AsUtf8 | None = None
         self._number = 0
 
     def __iter__(self) -> Iterator[Unit]:
         if self.file.format is None:
-            yield self._rejected(self.file.reason, b"", 0, self.file.detail)
+            self.bytes_read = self._stored_bytes()
+            yield self._rejected(self.file.reason, b"", self.bytes_read, self.file.detail)
             return
         try:
             yield from READERS[self.file.format](self)
         except StreamDamaged as damage:
+            if not self.bytes_read and not self._refused_bytes():
+                self.bytes_read = damage.partial_bytes = self._stored_bytes()
             yield self._rejected(damage.reason, damage.partial, damage.partial_bytes, damage.detail)
+        if self._text is not None and self._text.refused_bytes:
+            size = self._text.refused_bytes
+            self.bytes_read += size
+            yield self._rejected("unknown_encoding", self._text.refused, size, "nothing gives text that people write")
 
     def closed(self) -> Closed:
         """What was counted; to be asked once all units are handed out."""
         return Closed(self.file.name, self.bytes_read, self.bytes_between, self.encoding)
+
+    @property
+    def encoding(self) -> str:
+        """The names of all encodings that were met, none for a table."""
+        return self._text.encoding if self._text is not None else ""
+
+    def _stored_bytes(self) -> int:
+        """The size of a file on the disk; a pipe or a folder has none."""
+        try:
+            facts = self.file.path.stat()
+        except OSError:
+            return 0
+        size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        return size if self._size_bytes is None else min(size, self._size_bytes)
+
+    def _refused_bytes(self) -> int:
+        return self._text.refused_bytes if self._text is not None else 0
 
     def text_units(self) -> Iterator[Unit]:
         """Documents of a text file: the whole of it, or what stands between separators."""
@@ -87,7 +111,7 @@ class FileReader:
             else:
                 held.append(line)
                 size += line_bytes
-        if self._number == 0:  # an empty file is a document without text, and is counted as one
+        if not self._number and not self._refused_bytes():  # an empty file is a document without text
             yield self._document([], 0)
 
     def _is_separator(self, line: bytes) -> bool:
@@ -96,28 +120,33 @@ class FileReader:
         return not stripped if wanted == BLANK_LINE else bool(wanted) and stripped == wanted.encode()
 
     def _document(self, held: list[bytes], size: int) -> Unit:
-        data = b"".join(held)
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            text = "".join(line_text(line, self._likely) for line in held)
+        text = b"".join(held).decode("utf-8", "replace")
         document = Document(self._name(), text, self.file.name, split=self.file.split)
         return Unit(document, self.file.name, size)
 
     def line_units(self) -> Iterator[Unit]:
         """Records of a JSON Lines file; blank lines stand between them."""
+        try:
+            for line, size in lines(self._utf8()):
+                if not line.strip(BETWEEN_LINES):
+                    self.bytes_between += size
+                    self._number += 1  # units are numbered as the lines are
+                elif size > len(line):
+                    yield self._rejected("too_large", line, size, f"a line of {size:,} bytes")
+                else:
+                    yield self._record(loads, line, line, size)
+        except StreamDamaged as damage:
+            yield from self._last_line(damage)
+            raise
 
-        def parse(line: bytes) -> Any:
-            return loads(line, self._likely)  # known once the first line is there
-
-        for line, size in lines(self._utf8()):
-            if not line.strip(BETWEEN_LINES):
-                self.bytes_between += size
-                self._number += 1  # units are numbered as the lines are
-            elif size > len(line):
-                yield self._rejected("too_large", line, size, f"a line of {size:,} bytes")
-            else:
-                yield self._record(parse, line, line, size)
+    def _last_line(self, damage: StreamDamaged) -> Iterator[Unit]:
+        """The record before the damage that lost nothing but the end of its line."""
+        unit = self._record(loads, damage.partial, damage.partial, damage.partial_bytes)
+        if isinstance(unit.content, Rejection):
+            self._number -= 1
+        else:
+            damage.partial, damage.partial_bytes = b"", 0
+            yield unit
 
     def array_units(self) -> Iterator[Unit]:
         """Values of a JSON array, or of a .json file that is JSON Lines in truth; after a damaged one, the next line
@@ -135,7 +164,10 @@ class FileReader:
                 yield from self._damaged_value(held, start, error)
             else:
                 data = as_bytes(piece)
-                yield self._record(whole, value, data, len(data))
+                if len(data) > MAX_RECORD_BYTES:
+                    yield self._rejected("too_large", data, len(data), f"a value of {len(data):,} bytes")
+                else:
+                    yield self._record(whole, value, data, len(data))
         if held.damage is not None:
             raise held.damage
 
@@ -201,24 +233,9 @@ class FileReader:
         return self._record(dict, fields, data, len(data))
 
     def _utf8(self) -> Iterator[bytes]:
-        """The file's bytes as UTF-8, counted; StreamDamaged where no encoding explains them."""
-        stream = chunks(self.file.path, self._size_bytes)
-        first: list[bytes] = []
-        damage = None
-        try:
-            while sum(map(len, first)) < SAMPLE_BYTES and (chunk := next(stream, None)) is not None:
-                first.append(chunk)
-        except StreamDamaged as error:
-            damage = error
-        sample = b"".join(first)[:SAMPLE_BYTES]
-        found = decide(sample)
-        if found.name is None:
-            self.bytes_read = len(sample)
-            unknown = StreamDamaged("unknown_encoding", found.reason)
-            unknown.partial, unknown.partial_bytes = sample, len(sample)
-            raise unknown
-        self.encoding, self._likely = found.name, found.likely
-        for data in as_utf8(itertools.chain(first, _or_raise(damage), stream), found.name):
+        """The file's bytes as UTF-8, counted; what no encoding explains is no UTF-8, and judged with its record."""
+        self._text = AsUtf8(chunks(self.file.path, self._size_bytes))
+        for data in self._text:
             self.bytes_read += len(data)
             yield data
 
@@ -238,10 +255,3 @@ READERS: dict[str, Callable[[FileReader], Iterator[Unit]]] = {
     ARRAY: FileReader.array_units,
     TABLE: FileReader.table_units,
 }
-
-
-def _or_raise(damage: StreamDamaged | None) -> Iterator[bytes]:
-    """Nothing, or the damage at its place in a chain of chunks."""
-    if damage is not None:
-        raise damage
-    yield from ()

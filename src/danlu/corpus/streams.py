@@ -174,7 +174,7 @@ def _members(file: Any, packing: Packing) -> Iterator[bytes]:
                     break
                 member, begun_at = packing.begin(), file.tell() - len(data)
             try:
-                unpacked = member.decompress(data)
+                unpacked = _unpacked(member, data)
             except PACKING_ERRORS as error:
                 yield from _byte_by_byte(file, packing, begun_at, file.tell() - len(data))
                 is_bomb = any(sign in str(error) for sign in ("too much memory", "Memory usage limit"))
@@ -194,10 +194,18 @@ def _byte_by_byte(file: Any, packing: Packing, begun_at: int, failed_at: int) ->
     member = packing.begin()
     file.seek(begun_at)
     while (left := failed_at - file.tell()) > 0:
-        member.decompress(file.read(min(packing.step_bytes, left)))
+        _unpacked(member, file.read(min(packing.step_bytes, left)))
     with suppress(*PACKING_ERRORS):
         while not member.eof and (byte := file.read(1)):
-            yield member.decompress(byte)
+            yield _unpacked(member, byte)
+
+
+def _unpacked(member: Any, data: bytes) -> bytes:
+    """All that a decompressor gives for some input; bzip2 gives a block in parts, and checks it with the last one."""
+    unpacked = [member.decompress(data)]
+    while unpacked[-1] and not member.eof:
+        unpacked.append(member.decompress(b""))
+    return b"".join(unpacked)
 
 
 def lines(stream: Iterable[bytes], longest: int = MAX_RECORD_BYTES) -> Iterator[tuple[bytes, int]]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 
-from danlu.corpus.encodings import line_text
 from danlu.corpus.normalise import SURROGATE
 from danlu.corpus.streams import MAX_RECORD_BYTES, StreamDamaged
 
@@ -128,13 +127,13 @@ LONGEST_ESCAPE = 12
 """Characters of a surrogate pair, the longest thing that the decoder complains about at its beginning."""
 
 
-def loads(line: bytes, likely: str | None = None) -> Any:
+def loads(line: bytes) -> Any:
     """The value of a JSON line. Broken bytes and lone surrogates become marks that a filter judges, not errors."""
     data = line.strip(BETWEEN_LINES).removeprefix(codecs.BOM_UTF8)  # files with marks, one behind the other
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return whole(JSON_DECODER.decode(line_text(data, likely)))
+        return whole(JSON_DECODER.decode(data.decode("utf-8", "replace")))
     return JSON_DECODER.decode(data.decode()) if _may_repeat_a_key(data, value) else value
 
 
