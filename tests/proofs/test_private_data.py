@@ -59,9 +59,10 @@ def test_P3_private_data_are_found_as_people_write_them_and_map_back(capsys):
     assert sum(taken.values()) <= MOST_TAKEN * len(written.NEAR_MISSES) * written.OF_EACH, taken
     pseudonyms = Privacy(written.KINDS, "pseudonym", b"k" * 32)
     for sample in written.samples(of_each=5):
-        for hidden in (privacy.hide(sample.text), pseudonyms.hide(sample.text)):
-            assert hidden.with_originals(sample.text) == sample.text
-            assert sample.kind is None or not hidden.found or sample.text[sample.start : sample.end] not in hidden.text
+        text = f"电话13812345678；{sample.text}"  # what an earlier mark is longer or shorter moves the later ones
+        for hidden in (privacy.hide(text), pseudonyms.hide(text)):
+            assert hidden.with_originals(text) == text
+            assert len(hidden.found) == 1 + (sample.kind is not None)
 
 
 def test_what_is_told_of_the_samples_is_what_is_found():
