@@ -1,5 +1,6 @@
-"""Proofs that private data are found as people write them and that every place maps back (P3), and that each check
-digit is the standard's own (P3a identity numbers, P3b credit codes, P3c cards).
+"""Proofs that private data are found as people write them and that every place maps back (P3), that each check digit is
+the standard's own (P3a identity numbers, P3b credit codes, P3c cards), that JSON with masks is JSON (P3d), and that
+nothing is cut before it is masked (P3e).
 
 The samples are `private_samples`' own: nothing in them comes from the detector. What is found of them is stored in
 `docs/results/private-data.json` and told on the page of `prepare`.
@@ -12,7 +13,9 @@ from random import Random
 
 import pytest
 
+from danlu.base.records import Conversation, Document, Message, ToolCall
 from danlu.corpus import checks
+from danlu.corpus.clean import Cleaner
 from danlu.corpus.privacy import Privacy
 from tests.proofs import private_samples as written
 from tests.proofs.mutant import Mutant
@@ -40,6 +43,16 @@ MUTANTS = {
         "    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0\n",
         "    return sum(doubled) % 10 == 0\n",
         entails=("P3",),
+    ),
+    "P3d": Mutant(
+        "src/danlu/corpus/clean.py",
+        "            changed = with_values(text, value) if is_json else None\n",
+        "            changed = None\n",
+    ),
+    "P3e": Mutant(
+        "src/danlu/corpus/clean.py",
+        "        hidden = self.privacy.hide(rejection.excerpt[: EXCERPT_SOURCE + LONGEST_DATUM])\n",
+        "        hidden = self.privacy.hide(excerpt(rejection.excerpt))\n",
     ),
 }
 LEAST_RECALL, LEAST_PRECISION, MOST_TAKEN = 0.995, 0.995, 0.001
@@ -114,6 +127,35 @@ def test_P3c_cards_have_the_check_digit_of_Luhn():
         assert checks.is_card(number)
         changed = [slip for slip in slips(number, written.DIGITS) if not written.is_luhn(slip)]
         assert not any(map(checks.is_card, changed[::5])), number
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_P3d_JSON_with_masks_is_JSON_and_says_all_else_as_before(ascii_only, indent):
+    random = Random(5)
+    for _ in range(50):
+        phone = f"138{random.randrange(10**8):08}"
+        said = {
+            "n": int(phone),
+            "text": f'说 "hi"\n{phone}\tand',
+            "to": [{"cc": f"a{phone}@example.com"}],
+            "price": 1.5,
+        }
+        masked = {"n": "[PHONE]", "text": '说 "hi"\n[PHONE]\tand', "to": [{"cc": "[EMAIL]"}], "price": 1.5}
+        arguments = json.dumps(said, ensure_ascii=ascii_only, indent=indent)
+        turns = (Message("user", "?"), Message("assistant", arguments, tool_calls=(ToolCall("send", arguments),)))
+        _, answer = Cleaner().clean(Conversation("1", turns, "f")).messages
+        for text in (answer.content, answer.tool_calls[0].arguments):
+            assert json.loads(text) == masked
+            assert text == json.dumps(masked, ensure_ascii=ascii_only, indent=indent)
+
+
+def test_P3e_no_excerpt_shows_a_part_of_a_datum():
+    random = Random(6)
+    for place in range(130, 340):
+        text = "春" * place + f" {written.identity_number(random)} " + "秋" * 200
+        rejected = Cleaner().rejection(Document("1", text, "f"), "duplicate", "")
+        assert not any(character.isdigit() for character in rejected.excerpt), place
 
 
 @pytest.mark.parametrize("kind", written.KINDS)
