@@ -13,7 +13,8 @@ from danlu.corpus.filters import FILTERS, Limits
 from danlu.corpus.language import language_of
 from danlu.corpus.normalise import normalise
 from danlu.corpus.privacy import KindName, Privacy
-from danlu.corpus.quality import FOX, TEA, Judge
+from danlu.corpus.quality import Judge
+from danlu.corpus.quality_examples import FOX, TEA
 from danlu.corpus.units import REASONS, Rejection, opening
 
 STORY = "春天到了，孩子们在河边放风筝。老人坐在树下喝茶。"
