@@ -3,6 +3,8 @@
 import errno
 import gzip
 import io
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pyarrow
@@ -247,3 +249,34 @@ def test_a_full_disk_for_temporary_files_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(written(ROWS).getvalue()))
     with pytest.raises(SystemTrouble, match=r"the disk is full\n  where: .*elsewhere"):
         contents(tmp_path / "a.parquet.gz")
+
+
+FOOTERS = """
+import io, random, sys
+from pathlib import Path
+import pyarrow, pyarrow.parquet
+from danlu.corpus.readers import FileReader
+from danlu.corpus.sources import Source, source_files
+
+path, draw = Path(sys.argv[1]) / "a.parquet", random.Random(4)
+rows = [{"id": f"r{number}", "text": f"a good text {number}", "messages": None} for number in range(200)]
+whole = []
+for options in ({}, {"compression": "none", "use_dictionary": False}, {"row_group_size": 50}):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, **options)
+    whole.append(path.read_bytes())
+for number in range(100):
+    data = bytearray(draw.choice(whole))
+    for _ in range(draw.randrange(1, 4)):
+        data[draw.randrange(len(data) - 900, len(data))] = draw.randrange(256)
+    path.write_bytes(data)
+    (file,) = source_files([Source(str(path))])
+    for unit in FileReader(file):
+        pass
+print("all read or refused")
+"""
+
+
+def test_a_damaged_footer_never_ends_the_process(tmp_path):
+    """The reader library ends it where it is asked for a column of which the footer says what cannot be."""
+    done = subprocess.run([sys.executable, "-c", FOOTERS, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "all read or refused\n"), done.stderr[-1000:]

@@ -78,7 +78,7 @@ class Table:
             asked = ASKED.search(said)
             if asked is None or int(asked[1]) <= MAX_PAGE_BYTES:  # a damaged file may ask for any amount
                 raise
-        except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # BadPage, names that are no UTF-8
+        except (pyarrow.ArrowException, ValueError, LookupError, OverflowError) as error:  # BadPage, names not in UTF-8
             said = str(error)
         raise StreamDamaged("damaged_file", said.strip().splitlines()[0] if said.strip() else "no Parquet file")
 
@@ -100,14 +100,16 @@ class Table:
 
     def _rows_at_once(self, group: int, names: list[str]) -> int:
         """How many rows fit into a batch; StreamDamaged where not even single pages or rows do."""
-        chosen, facts = set(names), self._reader.metadata.row_group(group)
-        columns = [(number, facts.column(number)) for number in range(facts.num_columns)]
+        facts, schema = self._reader.metadata.row_group(group), self._reader.schema
+        numbers = [number for number in range(len(schema)) if schema.column(number).path.split(".")[0] in names]
+        # Of no rows nothing is read but what the footer says of these columns, and where that is damaged the library
+        # says so; asked for it below, it would end the process.
+        next(self._reader.reader.iter_batches(0, row_groups=[group], column_indices=numbers), None)
         row_bytes = nested_bytes = packed_bytes = 0
-        for number, column in columns:
-            if column.path_in_schema.split(".")[0] not in chosen:
-                continue
+        for number in numbers:
+            column = facts.column(number)
             value_bytes, all_bytes = self._sizes(column)
-            if self._reader.schema.column(number).max_repetition_level:
+            if schema.column(number).max_repetition_level:
                 nested_bytes += all_bytes
                 packed_bytes += column.total_compressed_size
                 row_bytes += all_bytes // max(1, facts.num_rows)
