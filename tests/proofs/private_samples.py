@@ -324,6 +324,7 @@ NEAR_MISSES: dict[str, Write] = {
     "round numbers of a table": lambda random: f"150 {random.randrange(10, 99)}00 {random.randrange(10, 99)}00",
     "price": lambda random: f"{random.randrange(1, 999)},{random.randrange(100, 999)}.{random.randrange(10, 99)}",
     "decimal": lambda random: f"0.{mobile(random)}",
+    "decimal of a table": lambda random: in_groups(mobile(random), (random.choice((3, 5, 7)),), "."),
     "eleven digits of no phone": lambda random: f"12{some(random, DIGITS, 9)}",
     "phone within a longer number": lambda random: f"{some(random, '123456789', 3)}{mobile(random)}",
     "phone as a file's name": lambda random: f"/{mobile(random)}.html",

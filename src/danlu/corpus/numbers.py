@@ -14,6 +14,8 @@ from danlu.corpus.checks import has_phone_length, is_card, is_credit_code, is_id
 
 GAP = r"[ .\u3000\u2010-\u2014-]"
 """What people set between the groups of a number: a blank, a dot, a hyphen or a dash."""
+BREAK = r"[ \u3000\u2010-\u2014-]"
+"""The same between two groups only, where a dot would make a decimal."""
 SPACING = dict.fromkeys(map(ord, " .\u3000\u2010\u2011\u2012\u2013\u2014-()（）"))
 ENDS = r"(?![0-9A-Za-z])"
 LINE_END = r"(?<=\\[nrt])"
@@ -56,8 +58,9 @@ LABELLED = r"(?i:(?<=tel)|(?<=mob)|(?<=fax)|(?<=cell)|(?<=phone)|(?<=mobile)|(?<
 """Words that stand right before a phone's first digit."""
 PHONE = re.compile(
     rf"(?:{STARTS}|{LABELLED})(?:(?:[(（](?:\+|00)?86[)）]|(?:\+|00)?86){GAP}{{0,3}}+|0)?{MOBILE}"
-    rf"(?:[0-9]{{8}}|{GAP}{{1,3}}+[0-9]{{4}}{GAP}{{0,3}}+[0-9]{{4}}|[0-9]{{4}}{GAP}{{1,3}}+[0-9]{{4}}"
-    rf"|[0-9]{GAP}{{1,3}}+[0-9]{{3}}{GAP}{{1,3}}+[0-9]{{4}}|[0-9]{{2}}{GAP}{{1,3}}+[0-9]{{6}}){ENDS}"
+    rf"(?:[0-9]{{8}}|{GAP}{{1,3}}+[0-9]{{4}}{GAP}{{1,3}}+[0-9]{{4}}"
+    rf"|[0-9]{GAP}{{1,3}}+[0-9]{{3}}{GAP}{{1,3}}+[0-9]{{4}}"
+    rf"|(?:{BREAK}{{1,3}}+[0-9]{{8}}|[0-9]{{4}}{BREAK}{{1,3}}+[0-9]{{4}}|[0-9]{{2}}{BREAK}{{1,3}}+[0-9]{{6}})){ENDS}"
     rf"(?!\.[0-9]{{2,9}}+(?![0-9.]))(?!\.(?:{FILE_ENDS}){ENDS})"
 )
 OPEN, CLOSE = "[(（]", "[)）]"
@@ -107,8 +110,8 @@ def is_written_credit_code(code: str) -> bool:
 def is_written_card(number: str) -> bool:
     """`is_card` of a number in one piece or in groups in which cards are written."""
     groups = tuple(map(len, re.findall("[0-9]+", number)))
-    if len(groups) == 1 and groups[0] == 13:
-        return False  # no such card is given out any more, and the codes of goods have 13 digits
+    if groups == (13,) or (len(groups) == 2 and "." in number):
+        return False  # a code of goods, for cards of 13 digits are not given out any more; a decimal
     return (len(groups) == 1 or groups in CARD_GROUPS) and is_card(plain(number))
 
 
@@ -124,7 +127,9 @@ def is_written_mobile(number: str) -> bool:
 def is_written_phone(number: str) -> bool:
     """`has_phone_length` of a number in any grouping; what follows one that is long without a gap is not of it."""
     groups = re.findall("[0-9]+", number)
-    return (len(groups) == 1 or len(groups[0]) < 9) and has_phone_length(plain(number))
+    if len(groups) > 1 and (len(groups[0]) >= 9 or ("." in number and len(groups) == 2 and len(groups[1]) < 8)):
+        return False  # a decimal
+    return has_phone_length(plain(number))
 
 
 def without_last_group(number: str) -> str:
