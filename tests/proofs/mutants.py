@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests import audit
 from tests.proofs.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +146,7 @@ def run_tests(names: list[str], source: Path, slow: bool) -> dict[str, str]:
             *names,
         ]
         environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "DANLU_MUTANTS": "1"}
+        environment.pop(audit.LOG, None)  # what a mutant does is no deed of the session that asks
         try:
             done = subprocess.run(
                 command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
