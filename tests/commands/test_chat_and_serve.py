@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from danlu.base import console
-from danlu.base.errors import ArtifactError, UserError
+from danlu.base.errors import ArtifactError, SystemTrouble, UserError
 from danlu.cli import app
 from danlu.commands import chat, prove, serve
 from tests import tiny
@@ -136,3 +138,33 @@ def test_key_files(tmp_path):
         serve.read_keys(path)
     with pytest.raises(UserError, match="cannot be read"):
         serve.read_keys(tmp_path / "absent")
+
+
+NO_MEMORY = {
+    "python": MemoryError(),
+    "torch": RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    "an accelerator": RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+}
+
+
+@pytest.mark.parametrize("error", NO_MEMORY.values(), ids=NO_MEMORY)
+@pytest.mark.parametrize("at", ["load", "engine"])
+@pytest.mark.parametrize("verb", ["serve", "chat"])
+def test_a_machine_without_enough_memory_is_one_sentence_about_the_model(tmp_path, monkeypatch, verb, at, error):
+    import danlu.convert
+    import danlu.infer.engine
+
+    def refuses(*_: object, **__: object) -> None:
+        raise error
+
+    config = SimpleNamespace(context_length=64)
+    loaded = SimpleNamespace(config=config, tokenizer=SimpleNamespace(size=9), template=1, model=None)
+    monkeypatch.setattr(danlu.convert, "load", refuses if at == "load" else lambda *_, **__: loaded)
+    monkeypatch.setattr(danlu.infer.engine, "Engine", refuses)
+    start = partial(serve.run, port=0, slots=4) if verb == "serve" else chat.run
+    with pytest.raises(SystemTrouble, match="there is not enough memory") as caught:
+        start(tmp_path)
+    said = str(caught.value)
+    assert all(f"\n  {part}: " in said for part in ("where", "found", "to do"))
+    assert str(tmp_path) in said
+    assert verb != "serve" or at != "engine" or "--slots 4, --length 64" in said
