@@ -51,13 +51,13 @@ from tests.proofs.test_corpus import run, written
 MUTANTS = {
     "RD2": Mutant(
         "src/danlu/corpus/transcode.py",
-        "                names[index] = encoding_of_neighbours(piece, around)\n",
-        "                names[index] = self._likely\n",
+        "            is_text = is_text or unexplained <= MOST_UNEXPLAINED * len(window)\n",
+        "            is_text = unexplained == 0\n",
     ),
     "RD3": Mutant(
         "src/danlu/corpus/encodings.py",
-        "    return best if score >= PASS and score - second >= MARGIN else None\n",
-        "    return best if score > 0 else None\n",
+        '(_usual_wide(sample.decode(name, "replace")), zeros[name], name)',
+        '(_usual_wide(sample.decode(name, "replace")), -zeros[name], name)',
     ),
 }
 ROOT = Path(__file__).resolve().parents[2]
