@@ -15,7 +15,7 @@ from danlu.corpus.normalise import normalise
 from danlu.corpus.privacy import KindName, Privacy
 from danlu.corpus.quality import Judge
 from danlu.corpus.quality_examples import FOX, TEA
-from danlu.corpus.units import REASONS, Rejection, opening
+from danlu.corpus.units import REASONS, Rejection, opening, told
 
 STORY = "春天到了，孩子们在河边放风筝。老人坐在树下喝茶。"
 
@@ -273,6 +273,15 @@ def test_an_excerpt_is_masked_before_it_is_cut(action, place):
     written = cleaner.masked_rejection(read)
     assert not any(character.isdigit() for character in written.excerpt + written.detail)
     assert written.excerpt == rejected.excerpt
+
+
+def test_a_value_that_is_told_is_not_cut_within_a_datum():
+    for place in range(45):
+        for datum in (ID_NUMBER, "138 1234 5678", "someone.long@example.com"):
+            said = told("x" * place + " y " + datum + " and so on, for a long while")
+            hidden = Cleaner().hide(said)
+            assert not any(character.isdigit() or character == "@" for character in hidden), (said, hidden)
+    assert told("short 12") == "'short 12'"
 
 
 @pytest.mark.parametrize("raw", [rb'{"t":"\n13812345678"', "13812345678".encode("utf-16-le"), b"\xff13812345678\xff"])

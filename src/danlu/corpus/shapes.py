@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from danlu.base.records import Conversation, Document, Message, Role, Split, ToolCall
-from danlu.corpus.units import Record
+from danlu.corpus.units import Record, told
 from danlu.corpus.values import loads
 
 ROLE_NAMES: dict[str, Role] = {
@@ -120,7 +120,7 @@ def _language(fields: Mapping[str, Any]) -> str:
 def _split(fields: Mapping[str, Any]) -> Split | None:
     value = _string(fields, "split").strip().lower()
     if value and value not in SPLIT_NAMES:
-        raise Misshapen("bad_field", f"split: {value!r:.40}; known: {', '.join(SPLIT_NAMES)}")
+        raise Misshapen("bad_field", f"split: {told(value)}; known: {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES.get(value)
 
 
@@ -195,7 +195,7 @@ def _turn(turn: Any, place: str) -> Message:
     spelling = named.strip().lower() if isinstance(named, str) else ""
     role = ROLE_NAMES.get(spelling)
     if role is None:
-        raise Misshapen("unknown_role", f"{place}: {named!r:.40}")
+        raise Misshapen("unknown_role", f"{place}: {told(named)}")
     content = _content(turn.get("content") if "content" in turn else turn.get("value"), place)
     calls = tuple(_call(call, place) for call in _listed(turn.get("tool_calls"), place))
     if spelling in CALL_ROLES:
@@ -244,7 +244,7 @@ def _is_trainable(turn: Mapping[str, Any], place: str) -> bool:
         if value is None:
             continue
         if value not in (0, 1):
-            raise Misshapen("bad_field", f"{place}: {key} {value!r:.20}; 0 and 1 are known")
+            raise Misshapen("bad_field", f"{place}: {key} {told(value)}; 0 and 1 are known")
         return bool(value)
     return True
 

@@ -18,6 +18,8 @@ EXCERPT_SOURCE = 2 * EXCERPT_CHARACTERS
 """Characters of a text that its excerpt is made of, for runs of space become one."""
 LONGEST_DATUM = 16_000
 """Private data are hidden before a text is cut, and the longest, keys in blocks of lines, are no longer than this."""
+TOLD_CHARACTERS = 40
+PERHAPS_PRIVATE = re.compile(r"[0-9@]")
 ESCAPED_SPACE = re.compile(r"\\[nrt]")
 
 REASONS = {
@@ -144,6 +146,20 @@ def excerpt(text: str) -> str:
     line = " ".join(text[:EXCERPT_SOURCE].split())
     shown = line if len(line) <= EXCERPT_CHARACTERS else line[: EXCERPT_CHARACTERS - 1] + "…"
     return shown.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
+
+
+def told(value: object) -> str:
+    """A value for the cause of a rejection: a long one is cut, but not within a number or an address.
+
+    Half of a private datum could be neither found nor hidden.
+    """
+    shown = repr(value)
+    if len(shown) <= TOLD_CHARACTERS:
+        return shown
+    words = shown[:TOLD_CHARACTERS].split(" ")[:-1]
+    while words and PERHAPS_PRIVATE.search(words[-1]):
+        words.pop()
+    return f"{' '.join(words)}…"
 
 
 def text_of(record: Record) -> str:

@@ -18,6 +18,7 @@ import orjson
 
 from danlu.corpus.normalise import SURROGATE
 from danlu.corpus.streams import MAX_RECORD_BYTES, StreamDamaged
+from danlu.corpus.units import told
 
 ARRAY_CHARACTERS = 1 << 20
 """Read at least at a time of a JSON array; a value that is not whole yet doubles what is held."""
@@ -115,7 +116,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {key!r:.40} stands twice in one object")
+        raise ValueError(f"the key {told(key)} stands twice in one object")
     return made
 
 
