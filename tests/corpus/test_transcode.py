@@ -71,6 +71,15 @@ def test_a_line_of_utf8_in_a_file_of_gbk_is_no_mojibake():
     assert reader.encoding == "gb18030, utf-8"
 
 
+@pytest.mark.parametrize("split", [str.splitlines, str.split])
+def test_lines_of_an_alphabet_tell_together(split):
+    text = "".join(f"{piece}\n" for number in range(3000) for piece in split(f"{number} {RUSSIAN}"))
+    assert len(text) > transcode.WINDOW_BYTES
+    found, reader = read(text.encode("cp1251"))
+    assert found == text
+    assert reader.encoding == "cp1251"
+
+
 def test_words_of_utf8_within_a_line_of_gbk():
     line = "老人坐在树下喝茶，说起 ".encode("gbk") + "你好".encode() + " 这个词，孩子们都笑了。".encode("gbk")
     assert read(line)[0] == "老人坐在树下喝茶，说起 你好 这个词，孩子们都笑了。"

@@ -128,7 +128,7 @@ def is_damaged_utf8(piece: bytes) -> bool:
 
 def common_encoding(pieces: Iterable[bytes]) -> str | None:
     """The encoding of pieces that are too short to tell, each by itself, but tell together."""
-    sample = b"\n".join(pieces)[:TOGETHER_BYTES]
+    sample = b"".join(pieces)[:TOGETHER_BYTES]
     (score, best), (second, _) = _best_two(sample)
     if score >= PASS:
         return best if score - second >= MARGIN else None

@@ -148,6 +148,7 @@ class AsUtf8:
                 names[index] = encoding_of_neighbours(piece, around)
         silent = [index for index, name in enumerate(names) if name is None]
         common = common_encoding(pieces[index] for index in silent) if silent else None
+        self._likely = common if common is not None else self._likely
         for index in silent:
             names[index] = encoding_of_neighbours(pieces[index], (common,)) if common is not None else None
         return names
