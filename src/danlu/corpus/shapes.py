@@ -52,6 +52,8 @@ MAX_TOOL_DEPTH = 100
 """Objects and lists in one another. Descriptions of functions need ten; what writes a record wraps them deeper, and the
 JSON writer ends at 254."""
 LANGUAGE_NAMES = {"zh": "zh", "cn": "zh", "chinese": "zh", "en": "en", "english": "en"}
+SCRIPTS = {"hant": "Hant", "hans": "Hans", "tw": "Hant", "hk": "Hant", "mo": "Hant"}
+"""Of Chinese; of other regions a label says too little."""
 
 
 class Misshapen(Exception):
@@ -112,9 +114,12 @@ def _identity(fields: Mapping[str, Any], made_id: str) -> str:
 
 
 def _language(fields: Mapping[str, Any]) -> str:
-    """`zh`, `en`, another code as it stands, or nothing; `zh-CN` and `Chinese` are `zh`."""
+    """`zh`, `en`, another code as it stands, or nothing; `zh-CN` and `Chinese` are `zh`, and `zh-TW` is `zh-Hant`."""
     value = _string(fields, "language").strip().lower()
-    return LANGUAGE_NAMES.get(value.replace("_", "-").split("-")[0], value)
+    name, *regions = value.replace("_", "-").split("-")
+    known = LANGUAGE_NAMES.get(name, value)
+    script = next((SCRIPTS[region] for region in regions if region in SCRIPTS), "") if known == "zh" else ""
+    return f"{known}-{script}" if script else known
 
 
 def _split(fields: Mapping[str, Any]) -> Split | None:
