@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from danlu.corpus.stamps import Stamped
     from danlu.tokenizer.cutting import Cutter
 
-VERSION = 1
+VERSION = 2
 REPORT = "report.json"
 DIARY = (REPORT, "sources/manifest.json")
 """Files about the making, for people: no later stage reads them."""
