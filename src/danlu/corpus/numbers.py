@@ -16,7 +16,8 @@ GAP = r"[ .\u3000\u2010-\u2014-]"
 """What people set between the groups of a number: a blank, a dot, a hyphen or a dash."""
 BREAK = r"[ \u3000\u2010-\u2014-]"
 """The same between two groups only, where a dot would make a decimal."""
-SPACING = dict.fromkeys(map(ord, " .\u3000\u2010\u2011\u2012\u2013\u2014-()（）"))
+GAPS = " .\u3000\u2010\u2011\u2012\u2013\u2014-()（）"
+SPACING = dict.fromkeys(map(ord, GAPS))
 ENDS = r"(?![0-9A-Za-z])"
 LINE_END = r"(?<=\\[nrt])"
 """Behind a line end or a tab that JSON spells out, whose letter is of no word."""
@@ -134,4 +135,5 @@ def is_written_phone(number: str) -> bool:
 
 def without_last_group(number: str) -> str:
     """`4111 1111 12` -> `4111 1111`; empty where there is one group only."""
-    return re.sub(r"[^0-9]*[0-9]+[^0-9]*\Z", "", number)
+    shorter = number.rstrip("()（）").rstrip("0123456789")
+    return shorter.rstrip(GAPS) if shorter.strip(GAPS) else ""

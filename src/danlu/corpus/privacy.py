@@ -64,7 +64,8 @@ MARKS: dict[KindName, str] = {
 class Form:
     """One form of a kind; the group `it`, if there is one, is the datum. What cannot occur is seen at a glance: a text
     without a number of `digits` digits, or without one of the pieces, is not searched. `in_groups`: what was found may
-    end in other numbers, or begin with them. `unless` is what makes something else of it, right before it."""
+    begin with another number, and, where it is of no fixed length (`may_shrink`), end in others. `unless` is what makes
+    something else of it, right before it."""
 
     kind: KindName
     pattern: re.Pattern[str]
@@ -73,6 +74,7 @@ class Form:
     pieces: tuple[str, ...] = ()
     glance: Callable[[str], object] = len
     in_groups: bool = False
+    may_shrink: bool = False
     unless: re.Pattern[str] | None = None
 
     def may_be_in(self, text: str, digits: int) -> bool:
@@ -83,7 +85,7 @@ class Form:
     def genuine(self, datum: str) -> int:
         """How many characters of what was found are the datum; 0 where it is none."""
         while datum and not self.is_genuine(datum):
-            datum = numbers.without_last_group(datum) if self.in_groups else ""
+            datum = numbers.without_last_group(datum) if self.may_shrink else ""
         return len(datum)
 
     def is_something_else(self, text: str, start: int) -> bool:
@@ -110,7 +112,9 @@ FORMS: tuple[Form, ...] = (
         pieces=("@",),
     ),
     Form("identity_number", numbers.IDENTITY_NUMBER, numbers.is_written_identity_number, digits=17, in_groups=True),
-    Form("card", numbers.CARD, numbers.is_written_card, digits=13, in_groups=True, unless=numbers.ORDER),
+    Form(
+        "card", numbers.CARD, numbers.is_written_card, digits=13, in_groups=True, may_shrink=True, unless=numbers.ORDER
+    ),
     Form(
         "credit_code",
         numbers.CREDIT_CODE,
@@ -126,6 +130,7 @@ FORMS: tuple[Form, ...] = (
         digits=7,
         pieces=("+", "852", "853", "00886"),
         in_groups=True,
+        may_shrink=True,
     ),
     Form("other_phone", numbers.NATIONAL, digits=8, unless=numbers.ORDER),
     Form(
