@@ -57,7 +57,7 @@ def sum_over_ranks(value: Value, world: World) -> Value:
 
 def from_first(value: float, world: World) -> float:
     """Rank 0's `value` on every rank: for what is measured, and would differ from rank to rank."""
-    return sum_over_ranks(value if world.is_first else 0.0, world)
+    return sum_over_ranks(float(value) if world.is_first else 0.0, world)
 
 
 def barrier(world: World) -> None:

@@ -69,10 +69,9 @@ def rehearse(
     """
     kept = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = Optimizer(model, settings, learning_rate=1e-4)
-    progress = Progress()
 
     def step_of(taking_part: World, run: Plan) -> Callable[[], int]:
-        learner = Learner(model, optimizer, next_token, samples, taking_part)
+        learner, progress = Learner(model, optimizer, next_token, samples, taking_part), Progress()
         return lambda: update(learner, run, progress, time.perf_counter).tokens
 
     endless = replace(plan, total_samples=2**62)
