@@ -136,4 +136,4 @@ def is_written_phone(number: str) -> bool:
 def without_last_group(number: str) -> str:
     """`4111 1111 12` -> `4111 1111`; empty where there is one group only."""
     shorter = number.rstrip("()（）").rstrip("0123456789")
-    return shorter.rstrip(GAPS) if shorter.strip(GAPS) else ""
+    return shorter.rstrip(GAPS) if re.search("[0-9]", shorter) else ""
