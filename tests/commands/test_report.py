@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from danlu.base.artifact import seal
+from danlu.base.errors import ArtifactError
 from danlu.commands.report import build
 
 
@@ -125,6 +128,14 @@ def test_report_of_an_interrupted_training(tmp_path):
     page = build(run).read_text(encoding="utf-8")
     assert "Not finished: step 12 so far" in page
     assert "text at &lt;10&gt;" in page
+
+
+def test_report_names_a_file_that_is_torn(tmp_path):
+    folder = part(tmp_path / "run", "prepare", "corpus", {"report.json": CORPUS_REPORT}, {}).folder
+    whole = (folder / "report.json").read_bytes()
+    (folder / "report.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match=r"prepare/report\.json"):
+        build(tmp_path / "run")
 
 
 def test_report_of_an_empty_run(tmp_path):

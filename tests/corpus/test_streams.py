@@ -225,6 +225,26 @@ def test_what_is_said_of_the_system_stops_and_what_is_said_of_the_file_is_its_re
         assert "to do: " in str(caught.value)
 
 
+@pytest.mark.parametrize("ending", streams.PACKINGS)
+def test_a_disk_that_fails_behind_damage_is_said_of_the_disk(tmp_path, ending):
+    class Failing(io.BytesIO):
+        is_broken = False
+
+        def seek(self, *place):
+            self.is_broken = True  # the damage was met: what stands before it is being read again
+            return super().seek(*place)
+
+        def read(self, size=-1):
+            if self.is_broken and size == 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(size)
+
+    whole = PACK[ending](bytes(random.Random(1).choices(b"abcdefgh\n", k=300_000)))
+    half = len(whole) // 2
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        list(streams._members(Failing(whole[:half] + b"\xff" * 64 + whole[half + 64 :]), streams.PACKINGS[ending]))
+
+
 @pytest.mark.parametrize("ending", PACK)
 def test_of_a_file_that_grew_what_was_there_is_read_and_no_more(tmp_path, ending):
     text = bytes(random.Random(1).choices(b"abcdefgh\n", k=300_000))

@@ -13,6 +13,7 @@ from typing import Any
 
 from danlu.base import console
 from danlu.base.artifact import Artifact
+from danlu.base.errors import ArtifactError
 from danlu.base.page import Page
 from danlu.base.records import SPLITS
 
@@ -27,7 +28,20 @@ LONGEST_CELL = 160
 
 def read_object(path: Path) -> dict[str, Any]:
     """The file's object, or an empty one where the stage wrote none."""
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    return _read(path) if path.is_file() else {}
+
+
+def _read(path: Path) -> Any:
+    """What a whole file of JSON holds: the page reads files that nobody has verified."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            "a file of an artefact cannot be read",
+            where=path,
+            found=error,
+            remedy="restore it, or make the artefact again with --again",
+        ) from None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -299,7 +313,7 @@ def _service(page: Page, name: str, part: Artifact) -> None:
             f"{_asked(reply['request'])}\n",
             reply["text"],
         )
-        for reply in json.loads((part.folder / "replies.json").read_bytes())
+        for reply in _read(part.folder / "replies.json")
     )
 
 

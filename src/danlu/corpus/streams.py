@@ -14,7 +14,6 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -195,9 +194,12 @@ def _byte_by_byte(file: Any, packing: Packing, begun_at: int, failed_at: int) ->
     file.seek(begun_at)
     while (left := failed_at - file.tell()) > 0:
         _unpacked(member, file.read(min(packing.step_bytes, left)))
-    with suppress(*PACKING_ERRORS):
-        while not member.eof and (byte := file.read(1)):
-            yield _unpacked(member, byte)
+    while not member.eof and (byte := file.read(1)):
+        try:
+            unpacked = _unpacked(member, byte)
+        except PACKING_ERRORS:
+            return
+        yield unpacked
 
 
 def _unpacked(member: Any, data: bytes) -> bytes:
