@@ -43,19 +43,20 @@ ROOMS = set(BELOW)
 ABOVE: dict[str, set[str]] = {
     "proofs": ROOMS,
     "stages": ROOMS,
-    "commands": ROOMS | {"stages", "recipe", "running", "proofs"},
-    "recipe": {"base", "stages"},
-    "running": {"base", "stages", "recipe", "parallel"},
+    "commands": ROOMS | {"stages", "recipe", "step", "running", "proofs"},
+    "step": {"base", "stages"},
+    "recipe": {"base", "stages", "step"},
+    "running": {"base", "stages", "recipe", "step", "parallel"},
     "cli": ROOMS | {"commands", "recipe", "stages", "proofs"},
     "__init__": ROOMS | {"recipe", "running", "commands"},
 }
 TORCH_FREE = {"base", "corpus", "tokenizer", "shards"}
 TORCH_FREE_MODULES = ("danlu.model.config", "danlu.train.settings", "danlu.train.dial", "danlu.convert.families")
 """Modules of other rooms that hold values only; settings and `show` read them, and must not wait for torch."""
-LAZY = {"stages", "commands", "cli", "recipe", "running", "__init__"}
+LAZY = {"stages", "commands", "cli", "step", "recipe", "running", "__init__"}
 """What these import at module level runs without torch; the rest is imported inside the function that needs it."""
 CALLED_LAST = {"commands/generate.py": "imported when `danlu.generate` is called, which needs all of it"}
-QUICK = ("danlu", "danlu.cli", "danlu.recipe", "danlu.running", "danlu.stages", *TORCH_FREE_MODULES)
+QUICK = ("danlu", "danlu.cli", "danlu.step", "danlu.recipe", "danlu.running", "danlu.stages", *TORCH_FREE_MODULES)
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("numpy", "load"), ("np", "load"), ("os", "system")}

@@ -14,8 +14,9 @@ from danlu.base import artifact
 from danlu.base.errors import ArtifactError, ConfigError, DataError
 from danlu.commands import list as list_command
 from danlu.commands import show
-from danlu.recipe import Recipe, differences, single_step
+from danlu.recipe import Recipe, single_step
 from danlu.stages import STAGES, finetune, prepare
+from danlu.step import differences
 
 FOX = """The quick brown fox jumps over the lazy dog, and the dog dreams of a fox that is neither quick nor brown.
 In the morning both of them walk down to the river, where the water is cold and the stones are round.

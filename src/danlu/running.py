@@ -20,7 +20,8 @@ from danlu.base import artifact, console
 from danlu.base.artifact import Artifact
 from danlu.base.errors import ArtifactError, ConfigError, nearest, one_sentence
 from danlu.base.world import World
-from danlu.recipe import STARTED, Recipe, Step, differences
+from danlu.recipe import Recipe
+from danlu.step import Step, differences
 
 TAKE, JOIN = "take", "join"
 """What the first rank tells the others of a step: the artefact is there; or: make it with me."""
@@ -160,7 +161,7 @@ def _carry_out(step: Step, inputs: Mapping[str, Artifact], tell: Tell, *, again:
 def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
     """Make the folder ready: emptied where it is made anew, rid of what kills left, marked with what is being made."""
     folder = step.folder.resolve()
-    torn = artifact.leavings(folder, STARTED if step.state == "to do" else None)
+    torn = artifact.leavings(folder, artifact.STARTED if step.state == "to do" else None)
     if step.state == "to do" and folder.is_dir() and set(folder.iterdir()) - set(torn):
         raise ArtifactError(
             "the folder holds files that are not this stage's",
@@ -186,7 +187,7 @@ def _begin(step: Step, inputs: Mapping[str, Artifact], redo: bool) -> None:
         },
         "sources": step.ancestry.get("sources"),
     }
-    artifact.write_atomically(folder / STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
+    artifact.write_atomically(folder / artifact.STARTED, json.dumps(started, ensure_ascii=False, indent=1) + "\n")
 
 
 def _make(step: Step, inputs: Mapping[str, Artifact]) -> Artifact:

@@ -11,7 +11,9 @@ TABLE = json.loads((ROOT / "docs/results/your-text.json").read_text(encoding="ut
 
 @pytest.mark.parametrize(("name", "chinese"), [("your-text.md", False), ("your-text.zh.md", True)])
 def test_the_page_is_made_of_the_stored_numbers(name, chinese):
-    assert (ROOT / "docs/results" / name).read_text(encoding="utf-8") == benchmark("your_text").page(TABLE, chinese)
+    assert (ROOT / "docs/results" / name).read_text(encoding="utf-8") == benchmark("your_text_page").page(
+        TABLE, chinese
+    )
 
 
 def test_the_run_trained_for_half_an_hour_and_answered():

@@ -21,7 +21,8 @@ from danlu.base import artifact, console
 from danlu.base.errors import UserError
 from danlu.commands import doctor, report, show
 from danlu.commands.invocation import called
-from danlu.recipe import Recipe, Step
+from danlu.recipe import Recipe
+from danlu.step import Step
 
 SENTENCES = ("星期一安娜在东门买了12个苹果。", "On Monday Anna visited Eastgate and bought 12 apples.")
 LOOK_SECONDS = 0.2

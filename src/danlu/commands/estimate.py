@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from danlu.base import artifact, console
-from danlu.recipe import Step
+from danlu.step import Step
 
 SMALLEST_MEASURED, ITS_BYTES_PER_TOKEN, MORE_BYTES_A_DOUBLING = 512, 1.67, 0.39
 """Byte-level BPE learnt from 5 MB of Chinese and English books, laws, articles and conversations, half and half, held

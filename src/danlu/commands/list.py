@@ -14,7 +14,6 @@ from typing import Any
 from danlu.base import artifact, console
 from danlu.base.errors import ArtifactError
 from danlu.commands.inspect import SAME, sameness
-from danlu.recipe import STARTED
 from danlu.running import is_being_made
 
 
@@ -22,7 +21,7 @@ def run(runs: Path) -> None:
     """Print every finished, running or interrupted artefact below `runs`, run by run."""
     if not runs.is_dir():
         raise ArtifactError("there are no runs here", where=runs, remedy="danlu run RECIPE makes one")
-    folders = sorted({path.parent for name in (artifact.MANIFEST, STARTED) for path in runs.rglob(name)})
+    folders = sorted({path.parent for name in (artifact.MANIFEST, artifact.STARTED) for path in runs.rglob(name)})
     rows = [_row(folder, runs) for folder in folders if "checkpoints" not in folder.relative_to(runs).parts]
     if not rows:
         raise ArtifactError("there are no artefacts here", where=runs, remedy="danlu run RECIPE makes some")

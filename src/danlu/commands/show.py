@@ -19,8 +19,9 @@ from danlu.base.errors import ConfigError
 from danlu.base.world import World
 from danlu.commands.estimate import epoch_tokens
 from danlu.model.config import ModelConfig
-from danlu.recipe import Recipe, Step
+from danlu.recipe import Recipe
 from danlu.running import is_being_made
+from danlu.step import Step
 
 SPEED_SECONDS = 1.0
 CHECKPOINT_BYTES_PER_PARAMETER = 12
