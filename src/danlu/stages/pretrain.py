@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from danlu.train.course import Course, Lessons
     from danlu.train.planning import Horizon
 
-VERSION = 3
+VERSION = 4
 TRAINING_ROWS, VALIDATION_ROWS = "pretrain-train", "pretrain-validation"
 MADE_WITH = (MANIFEST, "plan.json")
 """Files of a model folder that tell how it was made, not what it is."""

@@ -38,8 +38,8 @@ class Pace:
 
 
 REFERENCE_TOKENS, REFERENCE_WIDTH = 2_000_000, 192
-BATCH_TOKENS = Power(3_300, tokens=0.41, width=0.12, least=1_024, most=4_194_304)
-RATE = Power(5.8e-3, tokens=-0.09, width=-0.77, least=1e-4, most=1.2e-2)
+BATCH_TOKENS = Power(3_450, tokens=0.45, width=0.07, least=1_024, most=4_194_304)
+RATE = Power(6.3e-3, tokens=-0.02, width=-0.74, least=1e-4, most=1.2e-2)
 SGD_LEARNING_RATE = 0.1
 
 
