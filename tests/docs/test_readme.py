@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 
 import danlu
 from danlu.cli import app
+from danlu.corpus.world_talk import STORY_EVENTS
 from danlu.recipe import Recipe
 from danlu.stages import STAGES
 from tests.docs import pages
@@ -202,5 +204,8 @@ def test_the_measured_demo_is_that_of_this_recipe_and_its_numbers_are_those_of_t
         assert re.search(rf"n = {marks['core', language]['n']}\b", text)
     assert f"{kept['text_loss']:.1f} " in text
     assert max(kept["baselines"].values()) == 0, "the page says 0 %"
+    least, most = STORY_EVENTS
+    by_chance = statistics.mean(1 / events for events in range(least, most + 1))
+    assert re.search(rf"\b{100 * by_chance:.0f} %", text), "what one event of the story, picked at random, would reach"
     minutes, seconds = divmod(round(60 * kept["minutes"]), 60)
     assert re.search(rf"\*\*{minutes} (min|分) {seconds} (s|秒)\*\*", text)
