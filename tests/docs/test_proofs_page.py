@@ -1,5 +1,6 @@
 """docs/proofs.md names every proof, with the words of the table that `danlu prove` prints; the Chinese page too."""
 
+import ast
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from tests.docs.pages import ROOT
 from tests.proofs import mutants
 
 PAGES = ("docs/proofs.md", "docs/proofs.zh.md")
-
+EMPTY_WORDS = "each from have into none only other same test than that their them there they this what when"
 
 TRAPS = {"D": 21, "T": 5, "M": 11, "O": 18, "F": 9, "E": 8, "X": 12, "P": 5}
 """The list of traps: how many there are of each letter."""
@@ -30,11 +31,30 @@ def test_what_a_user_can_prove_stands_there_word_for_word():
 @pytest.mark.parametrize("page", PAGES)
 def test_every_proof_is_named_with_its_file_and_its_trap(page):
     files: dict[str, set[str]] = {}
-    for entry in mutants.tables():
-        files.setdefault(entry.id, set()).add(f"../tests/proofs/{entry.tests.name}")
+    for path, ids in mutants.proofs().items():
+        for id in ids:
+            files.setdefault(id, set()).add(f"../tests/proofs/{path.name}")
     found = {row[0]: set(re.findall(r"\((.*?)\)", row[2])) for row in rows(page, 3)}
     assert found == files
     assert all(len(row[1]) > 3 for row in rows(page, 3))
+
+
+def test_a_row_speaks_of_what_its_tests_speak_of():
+    """At least one word of each trap stands in the name or the first sentence of a test of it: a row that was written
+    for another trap of that number does not."""
+    said: dict[str, str] = {}
+    for path in mutants.proofs():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match = mutants.TEST_NAME.match(node.name) if isinstance(node, ast.FunctionDef) else None
+            if match is not None:
+                said[match[1]] = f"{said.get(match[1], '')} {node.name} {ast.get_docstring(node)}"
+    strangers = {row[0]: row[1] for row in rows(PAGES[0], 3) if not stems(row[1]) & stems(said[row[0]])}
+    assert not strangers
+
+
+def stems(text: str) -> set[str]:
+    """The first four letters of every word that says something."""
+    return {word[:4] for word in re.findall(r"[a-z]{4,}", text.lower()) if word not in EMPTY_WORDS.split()}
 
 
 def test_both_languages_have_the_same_rows():
