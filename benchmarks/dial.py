@@ -2,8 +2,8 @@
 
 In: the text and ids that `learning.py text` made. Out: `docs/results/dial.jsonl`, one line a run, and from all lines
 the rule. A run's result depends on its tokens and not on the clock, so that a busy machine measures the same; one
-thread each. They are judged by the half of the held-out rows of which `learning.py` tells nothing. A run that is in the
-file is not repeated:
+thread each. They are judged by the half of the held-out pieces of which `learning.py` tells nothing. A run that is in
+the file is not repeated:
 
     python benchmarks/dial.py run --shapes 96x4 192x4 --tokens 500k 2M --batches 1024 2048 4096 --rates 3e-3 6e-3 12e-3
     python benchmarks/dial.py fit
@@ -36,6 +36,8 @@ RESULT = Path("docs/results/dial.jsonl")
 HEAD_WIDTH, ROW_LENGTH = 32, 256
 CENTRE = {"batch": 4096.0, "rate": 4e-3, "tokens": 2e6, "width": 192.0}
 """Where the logarithms are zero: in the middle of what is measured, so that the fit is well conditioned."""
+DRAWS = 400
+NUMBERS = ("at_centre", "tokens", "width")
 KEY = ("width", "layers", "tokens", "batch_tokens", "learning_rate", "optimizer", "seed")
 
 
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 def once(key: dict[str, Any], threads: int) -> None:
-    """One run to its end, judged on all held-out rows, unless it is in the file."""
+    """One run to its end, judged by the pieces of which nothing else is told, unless it is in the file."""
     if any(all(line[name] == value for name, value in key.items()) for line in results()):
         return
     page = {
@@ -117,7 +119,31 @@ def results(optimizer: str | None = None) -> list[dict[str, Any]]:
 
 
 def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rule's exponents, its values at the centre, and by how much the surface misses the runs (bits per byte)."""
+    """The rule's exponents, its values at the centre, by how much the surface misses the runs (bits per byte), and
+    between what bounds nine of ten values lie when the misses are dealt out anew."""
+    table, bits = surface(lines), np.array([line["bits_per_byte"] for line in lines])
+    found, _, rank, _ = np.linalg.lstsq(table, bits, rcond=None)
+    curve = np.array([[2 * found[2], found[4]], [found[4], 2 * found[3]]])
+    missed = bits - table @ found
+    random = np.random.default_rng(0)
+    scale = math.sqrt(len(bits) / max(1, len(bits) - table.shape[1]))
+    dealt = [table @ found + scale * random.choice(missed, len(bits)) for _ in range(DRAWS)]
+    drawn = np.sort([values(np.linalg.lstsq(table, one, rcond=None)[0]) for one in dealt], axis=0)
+    low, high = drawn[DRAWS // 20], drawn[-DRAWS // 20]
+    here = values(found)
+    return {
+        "runs": len(lines),
+        "determined": bool(rank == table.shape[1] and np.all(np.linalg.eigvalsh(curve) > 0)),
+        "batch": dict(zip(NUMBERS, here[:3], strict=True)),
+        "rate": dict(zip(NUMBERS, here[3:], strict=True)),
+        "batch_bounds": dict(zip(NUMBERS, zip(low[:3], high[:3], strict=True), strict=True)),
+        "rate_bounds": dict(zip(NUMBERS, zip(low[3:], high[3:], strict=True), strict=True)),
+        "missed": float(np.sqrt(np.mean(missed**2))),
+    }
+
+
+def surface(lines: list[dict[str, Any]]) -> np.ndarray:
+    """The columns of the response surface, a row for each run."""
     logs = {
         name: np.log([line[column] for line in lines]) - math.log(CENTRE[name])
         for name, column in (
@@ -131,19 +157,18 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     cells = sorted({(line["width"], line["layers"], line["tokens"]) for line in lines})
     level = np.array([[(line["width"], line["layers"], line["tokens"]) == cell for cell in cells] for line in lines])
     terms = [batch, rate, batch**2, rate**2, batch * rate, batch * tokens, rate * tokens, batch * width, rate * width]
-    table = np.column_stack([*terms, level.astype(float)])
-    bits = np.array([line["bits_per_byte"] for line in lines])
-    found, _, rank, _ = np.linalg.lstsq(table, bits, rcond=None)
+    return np.column_stack([*terms, level.astype(float)])
+
+
+def values(found: np.ndarray) -> list[float]:
+    """The lowest point of a surface: batch and rate at the centre, each with its exponents of tokens and width."""
     curve = np.array([[2 * found[2], found[4]], [found[4], 2 * found[3]]])
     lowest = -np.linalg.solve(curve, np.array([[found[0], found[5], found[7]], [found[1], found[6], found[8]]]))
-    missed = bits - table @ found
-    return {
-        "runs": len(lines),
-        "determined": bool(rank == table.shape[1] and np.all(np.linalg.eigvalsh(curve) > 0)),
-        "batch": {"at_centre": CENTRE["batch"] * math.exp(lowest[0, 0]), "tokens": lowest[0, 1], "width": lowest[0, 2]},
-        "rate": {"at_centre": CENTRE["rate"] * math.exp(lowest[1, 0]), "tokens": lowest[1, 1], "width": lowest[1, 2]},
-        "missed": float(np.sqrt(np.mean(missed**2))),
-    }
+    return [
+        number
+        for name, (at_centre, *exponents) in zip(("batch", "rate"), lowest.tolist(), strict=True)
+        for number in (CENTRE[name] * math.exp(at_centre), *exponents)
+    ]
 
 
 def say_fit() -> None:

@@ -1,16 +1,17 @@
 """Measure how much is learnt: the same text, the same wall-clock, the same class of parameters, beside two peers.
 
 In: files or folders of text, a Python that has the peers. Out: `docs/results/learning.jsonl`, one line a run. The text
-is the first 40 MB that fit, half Chinese and half English, the same on every machine; one tokenizer and one cut into
-ids serve all sides; bits per byte are those of the same held-out documents. Each run has so many minutes from the start
-of its process to the end of its last step, and is told its length by measuring itself. Whatever is chosen (the peers'
-rates, the dial's rule) is chosen on the first half of the held-out rows, and what is told is of the second half. A run
-that is in the file already is not repeated, so that the command may be stopped and called again:
+is the first 40 MB that fit, half Chinese and half English, cut into pieces that are put in the order of their digests;
+one tokenizer and one cut into ids serve all sides; bits per byte are those of the same held-out pieces, read the same
+way. Each run is a process with empty caches; it has so many minutes from its start to the end of its last step, and is
+told its length by measuring itself. Whatever is chosen (the peers' rates and batches, the dial's rule) is chosen by
+every other held-out piece, and what is told is of those between. A run that is in the file already is not repeated, so
+that the command may be stopped and called again:
 
     python benchmarks/learning.py text SOURCE [SOURCE ...]
-    python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 3 --rates 1e-3 2e-3 4e-3
+    python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 5 --rates 1e-3 2e-3 4e-3 8e-3 --rows 16 8
     python benchmarks/learning.py compare --peers PEERS/bin/python --minutes 15 --seeds 1 2 3
-    python benchmarks/learning.py ablate --minutes 10
+    python benchmarks/learning.py ablate --minutes 10 --seeds 1
     python benchmarks/learning.py page
 
 The page is `docs/results/learning.md`, in both languages; it holds the dial's rule as `dial.py` fitted it, too.
@@ -21,14 +22,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learning_side import HELD_OUT, TOLD
 from training import machine, peer_versions
 
 from danlu import running
@@ -38,11 +42,11 @@ from danlu.recipe import Recipe
 from danlu.tokenizer.tokenizer import Tokenizer
 from danlu.train.samples import token_bytes
 
-RESULT = Path("docs/results/learning.jsonl")
+RESULT, TEXT = Path("docs/results/learning.jsonl"), Path("docs/results/learning-text.json")
 SIDE = Path(__file__).with_name("learning_side.py")
 FOLDER = Path("runs/learning")
 TEXT_BYTES = 40_000_000
-PIECE_CHARACTERS = 10_000
+PIECE_CHARACTERS = 4_000
 PEERS = ("litgpt", "trainer")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -51,7 +55,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "cosine instead of warm-up, stable, decay": ("--set", "pretrain.optimizer.schedule=cosine"),
     "rows in the order of the files": ("--without", "order"),
     "documents of a row see each other": ("--without", "masks"),
-    "every weight begins as in GPT-2": ("--without", "initialisation"),
+    "every matrix begins with deviation 0.02": ("--without", "initialisation"),
     "batches four times as large": ("--scale-batch", "4"),
     "batches half as large": ("--scale-batch", "0.5"),
     "rate doubled": ("--scale-rate", "2"),
@@ -66,7 +70,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "the peers' shape": (
         "--set",
-        "pretrain.model={width: 288, layers: 6, heads: 6, kv_heads: 6, head_width: 48, mlp_width: 768}",
+        "pretrain.model={width: 288, layers: 6, heads: 6, kv_heads: 6, head_width: 48, mlp_width: 768, tied: false}",
     ),
     "fp32": ("--set", "pretrain.parallel.dtype=float32"),
 }
@@ -86,6 +90,7 @@ def main() -> None:
         added.add_argument("--only", nargs="+", help="these sides or variants only")
         if verb == "tune":
             added.add_argument("--rates", nargs="+", type=float, required=True)
+            added.add_argument("--rows", nargs="+", type=int, default=[16], help="rows a step: all rates for the first")
     verbs.add_parser("page")
     options = parser.parse_args()
     if options.verb == "text":
@@ -96,28 +101,57 @@ def main() -> None:
         learning_page.write(results())
     else:
         for seed in options.seeds:
-            for side, variant, rate in plans(options):
+            for side, variant, asked in plans(options):
                 if options.only is None or side in options.only or variant in options.only:
-                    once(side, variant, rate, seed, options.minutes, options.peers)
+                    once(side, variant, asked, seed, options.minutes, options.peers)
 
 
-def plans(options: argparse.Namespace) -> Iterator[tuple[str, str, float | None]]:
-    """Side, variant and the peer's learning rate of each run that is asked for; our rate is the dial's."""
-    if options.verb == "tune":
-        yield from ((side, f"rate {rate:g}", rate) for side in PEERS for rate in options.rates)
-    elif options.verb == "compare":
-        yield "danlu", "all", None
-        yield from ((side, "all", best_rate(side)) for side in PEERS)
-    else:
-        yield from (("danlu", variant, None) for variant in VARIANTS)
+Asked = dict[str, float]
+"""What a peer is told: its learning rate, and its rows a step. Ours are the dial's."""
 
 
-def best_rate(side: str) -> float:
-    """The peer's learning rate that learnt most in the trials of `tune`."""
-    trials = [line for line in results() if line["side"] == side and line["variant"].startswith("rate ")]
-    if not trials:
-        raise SystemExit(f"no trial of {side}'s learning rate is in the file; run `learning.py tune` first")
-    return float(min(trials, key=lambda line: line["bits_per_byte_to_choose_by"])["learning_rate"])
+def plans(options: argparse.Namespace) -> Iterator[tuple[str, str, Asked]]:
+    """Side, variant and settings of each run that is asked for; later ones may depend on what earlier ones found."""
+    match options.verb:
+        case "tune":
+            for side in PEERS:
+                rows, *others = options.rows
+                for rate in options.rates:
+                    yield side, TRIAL, {"learning_rate": rate, "batch_rows": rows}
+                for rows in others:
+                    yield side, TRIAL, {**best(side), "batch_rows": rows}
+        case "compare":
+            yield "danlu", "all", {}
+            for side in PEERS:
+                yield side, "all", inner_best(side)
+        case _:
+            yield from (("danlu", variant, {}) for variant in VARIANTS)
+
+
+TRIAL = "trial"
+
+
+def trials(side: str) -> list[dict[str, Any]]:
+    """The peer's trials on this text."""
+    return [line for line in results() if (line["side"], line["variant"], line["text"]) == (side, TRIAL, text_digest())]
+
+
+def best(side: str) -> Asked:
+    """The learning rate and the rows with which the peer learnt most in the trials of `tune`."""
+    if not trials(side):
+        raise SystemExit(f"no trial of {side} is in the file; run `learning.py tune` first")
+    found = min(trials(side), key=lambda line: line["bits_per_byte_to_choose_by"])
+    return {"learning_rate": found["learning_rate"], "batch_rows": found["batch_rows"]}
+
+
+def inner_best(side: str) -> Asked:
+    """`best`, where a higher and a lower rate were tried as well."""
+    found, rates = best(side), [line["learning_rate"] for line in trials(side)]
+    if not min(rates) < found["learning_rate"] < max(rates):
+        raise SystemExit(
+            f"{side} learnt most with {found['learning_rate']:g}, the end of what was tried: try beyond it"
+        )
+    return found
 
 
 def make_text(sources: list[Path]) -> None:
@@ -127,25 +161,40 @@ def make_text(sources: list[Path]) -> None:
     """
     pages = json.dumps([str(path) for path in sources])
     made = running.run(recipe(f"prepare.sources={pages}", "name=learning-source"), runs=FOLDER, until="prepare")
-    documents: dict[str, list[str]] = {"zh": [], "en": []}
+    pieces: dict[str, str] = {}
     for line in (made["prepare"].folder / "train.jsonl").read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["text"]
-        pieces = [text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS)]
-        documents["zh" if by_rule(text).startswith("zh") else "en"] += pieces
+        language = "zh" if by_rule(text).startswith("zh") else "en"
+        pieces |= {text[at : at + PIECE_CHARACTERS]: language for at in range(0, len(text), PIECE_CHARACTERS)}
+    room = {"zh": TEXT_BYTES // 2, "en": TEXT_BYTES // 2}
     with (FOLDER / "text.jsonl").open("w", encoding="utf-8") as out:
-        for language in ("zh", "en"):
-            room = TEXT_BYTES // 2
-            for text in sorted(documents[language], key=artifact.digest):
-                part = text.encode()[:room].decode(errors="ignore")
+        for text in sorted(pieces, key=artifact.digest):
+            part = text.encode()[: room[pieces[text]]].decode(errors="ignore")
+            room[pieces[text]] -= len(part.encode())
+            if part:
                 out.write(json.dumps({"text": part}, ensure_ascii=False) + "\n")
-                room -= len(part.encode())
-                if room < 4:
-                    break
     shards = running.run(recipe(), runs=FOLDER, until="shard", again=True)
-    tokenizer = Tokenizer.load(shards["tokenizer"].folder)
+    told = hold_out(Tokenizer.load(shards["tokenizer"].folder), shards["prepare"].folder / "validation.jsonl")
+    facts = {"text": shards["shard"].fingerprint[:16], "bytes": TEXT_BYTES - sum(room.values()), "told": told}
+    artifact.write_atomically(TEXT, json.dumps({**facts, "sources": [path.name for path in sources]}) + "\n")
+    console.say(f"written: {FOLDER / 'text.jsonl'}, {facts['bytes']:,} bytes of text, {len(told):,} pieces to tell of")
+
+
+def hold_out(tokenizer: Tokenizer, texts: Path) -> list[dict[str, Any]]:
+    """Write the ids of every held-out piece where all sides find them; language and bytes of those that are told of."""
+    held = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
+    ids = [[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id] for text in held]
     spelt = token_bytes(tokenizer.decode_bytes, tokenizer.size)
-    artifact.write_atomically(FOLDER / "learning" / "bytes.json", json.dumps({"token_bytes": spelt}))
-    console.say(f"written: {FOLDER / 'text.jsonl'}, {(FOLDER / 'text.jsonl').stat().st_size:,} bytes")
+    artifact.write_atomically(FOLDER / "learning" / HELD_OUT, json.dumps({"token_bytes": spelt, "pieces": ids}))
+    return [
+        {"language": "zh" if by_rule(text).startswith("zh") else "en", "bytes": len(text.encode())}
+        for text in held[TOLD]
+    ]
+
+
+def text_digest() -> str:
+    """Which text the runs are of: results of another one are not mixed in."""
+    return str(json.loads(TEXT.read_bytes())["text"])
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -161,35 +210,67 @@ def recipe(*overrides: str) -> Recipe:
     return Recipe.from_dict(page, overrides)
 
 
-def once(side: str, variant: str, rate: float | None, seed: int, minutes: float, peers: str) -> None:
+def once(side: str, variant: str, asked: Asked, seed: int, minutes: float, peers: str) -> None:
     """One run in a process of its own, unless it is in the file."""
-    key = {"side": side, "variant": variant, "seed": seed, "minutes": minutes}
+    key = {"side": side, "variant": variant, "seed": seed, "minutes": minutes, "text": text_digest(), **asked}
+    said = ", ".join(str(value) for name, value in key.items() if name != "text")
     if any(all(line[name] == value for name, value in key.items()) for line in results()):
-        console.say(f"{side}, {variant}, seed {seed}: in the file")
+        console.say(f"{said}: in the file")
         return
     python = sys.executable if side == "danlu" else peers
-    run = FOLDER / "learning"
-    command = [python, str(SIDE), side, "--run", str(run), "--seed", str(seed), "--minutes", str(minutes)]
-    command += VARIANTS.get(variant, ())
-    command += ["--learning-rate", str(rate)] if rate is not None else []
-    command += ["--began-at", str(time.time())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [python, str(SIDE), side, "--run", str(FOLDER / "learning"), "--seed", str(seed)]
+    command += ["--minutes", str(minutes), *VARIANTS.get(variant, ())]
+    command += [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    with tempfile.TemporaryDirectory() as empty:  # caches are cold: what is compiled is compiled within the minutes
+        environment = {**os.environ, "HOME": empty, "TORCHINDUCTOR_CACHE_DIR": empty, "TMPDIR": empty}
+        busy = Busy()
+        command += ["--began-at", str(time.time())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise SystemExit(done.stderr[-4000:])
-    found = json.loads(done.stdout.splitlines()[-1])
     line = {
         **key,
-        **found,
-        "load": round(os.getloadavg()[2], 2),
+        **json.loads(done.stdout.splitlines()[-1]),
+        "others_used_cores": busy.others(),
+        "commit": commit(),
         "machine": machine(),
         "versions": artifact.versions() | (peer_versions(peers) if side != "danlu" else {}),
         "measured_at": datetime.now(UTC).date().isoformat(),
     }
     with RESULT.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    console.say(
-        f"{side}, {variant}, seed {seed}: {found['bits_per_byte']:.4f} bits per byte after {found['tokens']:,} tokens"
-    )
+    console.say(f"{said}: {line['bits_per_byte']:.4f} bits per byte after {line['tokens']:,} tokens")
+
+
+class Busy:
+    """How many cores others used while a run ran: all that the system worked, without what our children did."""
+
+    def __init__(self) -> None:
+        self.began_at, self.system, self.ours = time.monotonic(), self._system(), self._ours()
+
+    def others(self) -> float:
+        """On average since this object was made."""
+        seconds = time.monotonic() - self.began_at
+        return round(max(0.0, self._system() - self.system - self._ours() + self.ours) / seconds, 2)
+
+    def _system(self) -> float:
+        """Seconds that all cores have worked, those taken by other guests of the host included."""
+        user, nice, system, _, _, interrupts, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+        return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+    def _ours(self) -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+
+def commit() -> str:
+    """Of the code that was measured; `+` where it has changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "src", "benchmarks")
+    return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
 
 
 def results() -> list[dict[str, Any]]:

@@ -3,27 +3,31 @@
 In: a side, the folder of the prepared run, a seed, minutes and the time at which the process was started. Out: one line
 of JSON on standard output. The peers read the same ids as a stream cut into rows, in an order drawn from the seed, and
 keep their own defaults but for what a run of minutes makes senseless: litgpt's batch of 512 rows and warm-up of 2,000
-steps, the Trainer's learning rate of 5e-5. Both get batches of 16 rows, a warm-up of a twentieth of the steps, and the
-learning rate that was best in the trials of `learning.py tune`.
+steps, the Trainer's learning rate of 5e-5. Both get a warm-up of a twentieth of the steps, and the rows a step and the
+learning rate that were best in the trials of `learning.py tune`. All sides are judged alike, in fp32.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SHAPE = {"width": 288, "layers": 6, "heads": 6, "mlp": 768}
-ROWS, LENGTH, VOCABULARY = 16, 256, 8192
+LENGTH, VOCABULARY = 256, 8192
 WARMUP_SHARE = 0.05
-BLOCK_ROWS = 16
+HELD_OUT = "held-out.json"
+TO_CHOOSE_BY, TOLD = slice(0, None, 2), slice(1, None, 2)
+"""The held-out pieces by which rates and rules may be chosen, and those of which a result is told: they take turns."""
+JUDGED_ROWS = 16
 TRIAL_STEPS, RESERVE = 8, 0.97
 """Steps by which a peer measures itself after its first two, and the share of the time left that it then plans for."""
 
@@ -37,6 +41,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--began-at", type=float, required=True)
     parser.add_argument("--learning-rate", type=float, help="of a peer")
+    parser.add_argument("--batch-rows", type=int, help="of a peer")
     parser.add_argument("--set", action="append", default=[], help="one more override of our recipe")
     parser.add_argument("--without", choices=WITHOUT, help="one part of ours to take away")
     parser.add_argument("--scale-batch", type=float, default=1.0)
@@ -89,10 +94,9 @@ def danlu(options: argparse.Namespace) -> dict[str, Any]:
 
     from danlu import running
     from danlu.convert.reader import architecture
-    from danlu.shards.files import RowSet
     from danlu.stages import pretrain
 
-    batch_of, pace = RowSet.batch, pretrain.pace
+    pace = pretrain.pace
     if options.without is not None:
         WITHOUT[options.without]()
 
@@ -106,7 +110,6 @@ def danlu(options: argparse.Namespace) -> dict[str, Any]:
     words = (f"pretrain.minutes={left:.3f}", f"pretrain.seed={options.seed}", *options.set)
     made = running.run(recipe(*words), runs=FOLDER, from_section="pretrain", until="pretrain", again=True)["pretrain"]
     ended_at = time.time()
-    RowSet.batch = batch_of  # type: ignore[method-assign]
     plan = json.loads((made.folder / "plan.json").read_text())
     return {
         **ours_judged(options.run, made.folder),
@@ -126,75 +129,66 @@ class Stream:
         self.ids = np.fromfile(folder / "ids.bin", dtype=facts["dtype"])
         self.num_rows = (len(self.ids) - 1) // LENGTH
 
-    def batches(self, seed: int) -> Iterator[np.ndarray]:
-        """Batches (ROWS, LENGTH + 1) without end, every epoch in an order of its own."""
+    def batches(self, seed: int, count: int) -> Iterator[np.ndarray]:
+        """Batches (count, LENGTH + 1) without end, every epoch in an order of its own."""
         random = np.random.default_rng(seed)
         while True:
             order = random.permutation(self.num_rows)
-            for start in range(0, len(order) - ROWS + 1, ROWS):
-                yield self.rows(order[start : start + ROWS])
+            for start in range(0, len(order) - count + 1, count):
+                yield self.rows(order[start : start + count])
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """These rows, (n, LENGTH + 1) int64."""
         return self.ids[numbers[:, None] * LENGTH + np.arange(LENGTH + 1)].astype(np.int64)
 
 
-def halves(count: int) -> dict[str, np.ndarray]:
-    """The held-out rows by which rates and rules may be chosen, and those of which a result is told.
+def judged(run: Path, logits_of: Callable[[Any], Any]) -> dict[str, Any]:
+    """Bits per byte of both halves of the held-out pieces, and the bits of each piece that is told of.
 
-    They take turns by blocks, because the rows come one language after the other.
+    A piece is read in windows of LENGTH that know nothing of what is before them; its first id, which begins every
+    text, is given.
     """
-    block = np.arange(count) // BLOCK_ROWS % 2
-    return {"bits_per_byte_to_choose_by": np.flatnonzero(block == 0), "bits_per_byte": np.flatnonzero(block == 1)}
-
-
-def judged(run: Path, logits_of: Callable[[Any], Any]) -> dict[str, float]:
-    """Bits per byte of both halves of the held-out documents, as one stream: all tokens' bits over all their bytes."""
     import torch
 
-    stream = Stream(run / "shard" / "pretrain-validation")
-    spelt = np.array(json.loads((run / "bytes.json").read_text())["token_bytes"])
-    found = {}
-    for name, half in halves(stream.num_rows).items():
-        bits, size = 0.0, 0
-        with torch.no_grad():
-            for start in range(0, len(half), ROWS):
-                rows = torch.from_numpy(stream.rows(half[start : start + ROWS]))
-                logits, targets = logits_of(rows[:, :-1]).float(), rows[:, 1:]
-                loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-                bits += float(loss) / math.log(2)
-                size += int(spelt[targets.numpy()].sum())
-        found[name] = bits / size
-    return found
+    held = json.loads((run / HELD_OUT).read_text())
+    spelt, pieces = np.array(held["token_bytes"]), held["pieces"]
+    bits, sizes = np.zeros(len(pieces)), np.zeros(len(pieces))
+    with torch.no_grad():
+        for numbers, window in windows(pieces):
+            ids = torch.tensor(window)
+            logits, targets = logits_of(ids[:, :-1]).float(), ids[:, 1:]
+            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").double()
+            np.add.at(bits, numbers, losses.sum(1).numpy() / math.log(2))
+            np.add.at(sizes, numbers, spelt[targets.numpy()].sum(1))
+    return {
+        "bits_per_byte_to_choose_by": bits[TO_CHOOSE_BY].sum() / sizes[TO_CHOOSE_BY].sum(),
+        "bits_per_byte": bits[TOLD].sum() / sizes[TOLD].sum(),
+        "bits": [round(piece, 1) for piece in bits[TOLD].tolist()],
+    }
 
 
-def ours_judged(run: Path, made: Path) -> dict[str, float]:
-    """The same of a model folder of ours, on the packed rows that hold the same documents, masked as it was trained."""
+def windows(pieces: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], list[Sequence[int]]]]:
+    """Windows of one length together, a few at a time, and the numbers of their pieces."""
+    found = [
+        (number, piece[start : start + LENGTH + 1])
+        for number, piece in enumerate(pieces)
+        for start in range(0, len(piece) - 1, LENGTH)
+    ]
+    for _, alike in itertools.groupby(sorted(found, key=lambda one: len(one[1])), key=lambda one: len(one[1])):
+        same = list(alike)
+        for start in range(0, len(same), JUDGED_ROWS):
+            some = same[start : start + JUDGED_ROWS]
+            yield [number for number, _ in some], [row for _, row in some]
+
+
+def ours_judged(run: Path, made: Path) -> dict[str, Any]:
+    """The same of a model folder of ours."""
     import torch
 
     from danlu import convert
-    from danlu.base.world import World
-    from danlu.parallel.device import discover
-    from danlu.shards.files import RowSet
-    from danlu.train.objectives import next_token
-    from danlu.train.samples import token_bytes
-    from danlu.train.validation import Validation
 
-    class Half(Validation):
-        def rows(self) -> np.ndarray:
-            return chosen
-
-    loaded = convert.load(made, dtype=discover().dtype)
-    held_out = RowSet.open(run / "shard" / "pretrain-validation")
-    assert loaded.tokenizer is not None
-    lengths = token_bytes(loaded.tokenizer.decode_bytes, loaded.tokenizer.size)
-    found = {}
-    for name, half in halves(held_out.num_rows).items():
-        chosen = half
-        with torch.no_grad():
-            told = Half(held_out, next_token, ROWS, held_out.num_rows, lengths).measure(loaded.model, World())
-        found[name] = told["bits_per_byte"]
-    return found
+    model = convert.load(made, dtype=torch.float32).model.eval()
+    return judged(run, lambda ids: model.head(model(ids)))
 
 
 def planned(options: argparse.Namespace, step: Callable[[], None]) -> int:
@@ -234,19 +228,18 @@ def litgpt(options: argparse.Namespace) -> dict[str, Any]:
         mlp_class_name="LLaMAMLP",
     )
 
-    def build() -> tuple[Any, Any]:
+    def build() -> tuple[Any, Any, Any]:
         from litgpt.pretrain import initialize_weights
 
         with fabric.init_module(empty_init=False):
-            model = GPT(config)
-        initialize_weights(fabric, model, n_layer=config.n_layer, n_embd=config.n_embd)
-        model = fabric.setup(torch.compile(model))
+            plain = GPT(config)
+        initialize_weights(fabric, plain, n_layer=config.n_layer, n_embd=config.n_embd)
+        model = fabric.setup(torch.compile(plain))
         chosen = {"lr": options.learning_rate, "betas": (0.9, 0.95), "weight_decay": 0.1}
-        return model, fabric.setup_optimizers(
-            instantiate_torch_optimizer("AdamW", model.parameters(), fused=False, **chosen)
-        )
+        optimizer = instantiate_torch_optimizer("AdamW", model.parameters(), fused=False, **chosen)
+        return plain, model, fabric.setup_optimizers(optimizer)
 
-    batches = Stream(options.run / "shard" / "pretrain-train").batches(options.seed)
+    batches = Stream(options.run / "shard" / "pretrain-train").batches(options.seed, options.batch_rows)
 
     def step(model: Any, optimizer: Any, rate: float) -> None:
         for group in optimizer.param_groups:
@@ -257,20 +250,20 @@ def litgpt(options: argparse.Namespace) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
 
-    model, optimizer = build()
+    plain, model, optimizer = build()
     steps = planned(options, lambda: step(model, optimizer, 0.0))
     for number in range(steps):
         warm = min(1.0, (number + 1) / (WARMUP_SHARE * steps))
         course = 0.5 * (1 + math.cos(math.pi * max(0.0, number / steps - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
         step(model, optimizer, options.learning_rate * warm * (0.1 + 0.9 * course))
     ended_at = time.time()
-    model.eval()
     return {
-        **judged(options.run, model),
-        "tokens": steps * ROWS * LENGTH,
+        **judged(options.run, plain.eval()),
+        "tokens": steps * options.batch_rows * LENGTH,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(ended_at - options.began_at, 1),
         "learning_rate": options.learning_rate,
+        "batch_rows": options.batch_rows,
     }
 
 
@@ -317,7 +310,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
         )
         arguments = TrainingArguments(
             output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=ROWS,
+            per_device_train_batch_size=options.batch_rows,
             max_steps=steps,
             learning_rate=options.learning_rate,
             warmup_steps=int(WARMUP_SHARE * steps),
@@ -340,16 +333,13 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
     model = train(steps, Clock()).eval()
     ended_at = time.time()
 
-    def logits_of(ids: Any) -> Any:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return model(input_ids=ids).logits
-
     return {
-        **judged(options.run, logits_of),
-        "tokens": steps * ROWS * LENGTH,
+        **judged(options.run, lambda ids: model(input_ids=ids).logits),
+        "tokens": steps * options.batch_rows * LENGTH,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(ended_at - options.began_at, 1),
         "learning_rate": options.learning_rate,
+        "batch_rows": options.batch_rows,
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import torch
 
 from tests.docs.pages import benchmark
 
@@ -20,10 +23,19 @@ def test_our_side_of_training_makes_steps():
     assert np.isfinite(steps).all()
 
 
-def test_the_halves_of_what_is_held_out_share_no_row():
-    halves = benchmark("learning_side").halves(101)
-    assert sorted(np.concatenate(list(halves.values())).tolist()) == list(range(101))
-    assert min(len(half) for half in halves.values()) >= 40
+def test_held_out_pieces_are_judged_whole_and_by_halves_that_share_none(tmp_path):
+    """A model that gives every id the same chance needs log2 of the vocabulary for each id but the first."""
+    side = benchmark("learning_side")
+    random = np.random.default_rng(0)
+    pieces = [random.integers(0, 32, size).tolist() for size in (2, 3, 256, 257, 258, 700, 513, 5)]
+    spelt = list(range(1, 33))
+    (tmp_path / side.HELD_OUT).write_text(json.dumps({"token_bytes": spelt, "pieces": pieces}))
+    found = side.judged(tmp_path, lambda ids: torch.zeros(*ids.shape, 32))
+    bits, size = ([score(piece[1:]) for piece in pieces] for score in (lambda ids: 5 * len(ids), lambda ids: sum(ids)))
+    size = [total + len(piece) - 1 for total, piece in zip(size, pieces, strict=True)]
+    np.testing.assert_allclose(found["bits"], bits[1::2])
+    np.testing.assert_allclose(found["bits_per_byte"], sum(bits[1::2]) / sum(size[1::2]), rtol=1e-6)
+    np.testing.assert_allclose(found["bits_per_byte_to_choose_by"], sum(bits[::2]) / sum(size[::2]), rtol=1e-6)
 
 
 def test_the_dials_fit_finds_a_rule_that_it_was_given():
@@ -55,4 +67,9 @@ def test_the_dials_fit_finds_a_rule_that_it_was_given():
     assert found["determined"]
     for name, wanted in rule.items():
         np.testing.assert_allclose(list(found[name].values()), wanted, rtol=1e-6)
+        np.testing.assert_allclose(list(found[f"{name}_bounds"].values()), np.stack([wanted, wanted], 1), rtol=1e-5)
     assert found["missed"] < 1e-9
+
+
+def test_every_variant_of_the_ablation_has_a_chinese_name():
+    assert list(benchmark("learning").VARIANTS) == list(benchmark("learning_page").CHINESE)
