@@ -249,12 +249,29 @@ def test_finetune_trains_on_the_assistants_words_only(pretrained, inputs, tmp_pa
         ({"model": {"heads": 3, "kv_heads": 2}}, "multiple of kv_heads"),
         ({"tokens": "1M", "minutes": 3}, "one of tokens, epochs, minutes"),
         ({"optimizer": {"name": "adamm"}}, "adamw"),
+        ({"optimizer": {"name": "adamw", "momentum": 0.8}}, "momentum says nothing about name: adamw; leave it out"),
+        ({"optimizer": {"name": "sgd", "beta2": 0.9, "epsilon": 1e-6}}, "beta2 .* name: sgd; epsilon .* name: sgd"),
+        ({"optimizer": {"schedule": "cosine", "decay": 0.2}}, "decay says nothing about schedule: cosine"),
+        ({"optimizer": {"schedule": "constant", "floor": 0.1}}, "floor says nothing about schedule: constant"),
         ({"learning_rte": 1}, "did you mean 'learning_rate'"),
     ],
 )
 def test_what_cannot_be_meant_is_found_when_the_recipe_is_read(settings, message):
     with pytest.raises(ConfigError, match=message):
         read_settings(pretrain.Config, settings, "a recipe")
+
+
+def test_one_value_of_the_optimizer_leaves_the_others_as_they_were():
+    """`linear` is the default of fine-tuning whatever else is written; what a manifest says in full is read back."""
+    one = read_settings(finetune.Config, {"optimizer": {"momentum": 0.8}}, "a recipe")
+    assert one.optimizer == finetune.Config().optimizer.model_copy(update={"momentum": 0.8})
+    assert one.optimizer.schedule == "linear"
+    assert read_settings(finetune.Config, one.model_dump(mode="json"), "a manifest") == one
+
+
+def test_prompts_are_of_pretraining():
+    with pytest.raises(ConfigError, match=r"finetune\.watch: prompts are of pretrain; here held-out questions"):
+        read_settings(finetune.Config, {"watch": {"prompts": ["x"]}}, "a recipe", "finetune")
 
 
 def test_a_page_of_an_answer_is_one_line_of_the_table():

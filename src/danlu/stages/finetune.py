@@ -11,9 +11,9 @@ import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
@@ -38,6 +38,14 @@ MOST_SHOWN = 120
 """Characters of an answer in the table of before and after."""
 
 
+class FinetuneOptimizer(OptimizerSettings):
+    """A class of its own: where one value is written, the others are this class's defaults."""
+
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = Field(
+        default="linear", description="course of the learning rate after its warm-up; linear: straight down to zero"
+    )
+
+
 class Config(Length, Settings):
     """How to fine-tune. Give one of tokens, epochs, minutes; two epochs where none is given."""
 
@@ -45,13 +53,18 @@ class Config(Length, Settings):
     learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="instead of the model's own dropout")
     questions: int = Field(default=6, ge=0, description="held-out questions answered before, during and after")
-    optimizer: OptimizerSettings = Field(
-        default=OptimizerSettings(schedule="linear"), description="rule, decay, schedule, clipping"
-    )
+    optimizer: FinetuneOptimizer = Field(default=FinetuneOptimizer(), description="rule, decay, schedule, clipping")
     watch: WatchSettings = Field(default=WatchSettings(), description="validation, early stopping, trackers")
     checkpoints: CheckpointSettings = Field(default=CheckpointSettings(), description="how often to save, what to keep")
     parallel: ParallelSettings = Field(default=ParallelSettings(), description="device, dtype, compile, micro-batch")
     seed: int = Field(default=0, description="decides order and dropout")
+
+    @field_validator("watch")
+    @classmethod
+    def _no_prompts(cls, watch: WatchSettings) -> WatchSettings:
+        if watch.prompts:
+            raise ValueError("prompts are of pretrain; here held-out questions are answered, as many as questions says")
+        return watch
 
 
 def pace(config: Config, model: ModelConfig, row_length: int, tokens: int) -> Pace:

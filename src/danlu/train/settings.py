@@ -12,6 +12,12 @@ from pydantic import Field, model_validator
 
 from danlu.base.config import Count, Settings
 
+WITHOUT_EFFECT: dict[str, dict[str, tuple[str, ...]]] = {
+    "name": {"sgd": ("beta1", "beta2", "epsilon"), "adam": ("momentum",), "adamw": ("momentum",), "muon": ()},
+    "schedule": {"constant": ("decay", "floor"), "cosine": ("decay",), "linear": ("decay",), "wsd": ()},
+}
+"""Choice of the optimizer -> what is chosen -> the values that it does not read."""
+
 
 class Length(Settings):
     """How long to train: at most one of three measures."""
@@ -53,6 +59,19 @@ class OptimizerSettings(Settings):
     decay: float = Field(default=0.4, ge=0, le=1, description="share of all steps over which wsd comes down at the end")
     floor: float = Field(default=0.0, ge=0, le=1, description="the rate at the end as a share of its peak")
     clip: float = Field(default=1.0, ge=0, description="largest norm of the summed gradient; 0 switches clipping off")
+
+    @model_validator(mode="after")
+    def _every_value_has_an_effect(self) -> OptimizerSettings:
+        """A default may stand there: the manifest of a run names every value, and is read again."""
+        found = [
+            f"{name} says nothing about {choice}: {getattr(self, choice)}"
+            for choice, silent in WITHOUT_EFFECT.items()
+            for name in silent[getattr(self, choice)]
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if found:
+            raise ValueError(f"{'; '.join(found)}; leave it out")
+        return self
 
 
 class WatchSettings(Settings):
