@@ -123,6 +123,10 @@ def test_every_path_that_is_not_there_is_named_before_anything_starts(tmp_path, 
     page = {
         "prepare": {"sources": ["a", "b"], "decontaminate": "c"},
         "tokenizer": {"extend": "d"},
+        "shard": {},
+        "pretrain": {"start": "e"},
+        "again": {"stage": "pretrain", "embeddings": "f"},
+        "export": {"inputs": {"model": "pretrain"}},
     }
     with pytest.raises(DataError) as caught:
         Recipe.from_dict(page).plan(tmp_path)
@@ -132,10 +136,16 @@ def test_every_path_that_is_not_there_is_named_before_anything_starts(tmp_path, 
         "prepare.sources.path: b",
         "prepare.decontaminate.files.path: c",
         "tokenizer.extend: d",
+        "pretrain.start: e",
+        "again.embeddings: f",
     ]
-    assert Recipe.from_dict(page).plan(tmp_path, {"prepare": "read", "tokenizer": "elsewhere"}), (
-        "as told by another rank"
-    )
+    told = dict.fromkeys(("prepare", "tokenizer", "pretrain", "again"), "elsewhere")
+    assert Recipe.from_dict(page).plan(tmp_path, told), "as told by another rank"
+    Path("e").mkdir()
+    with pytest.raises(ConfigError, match="7 problems") as caught:
+        Recipe.from_dict(page, ["shard.row_lenght=256"])
+    assert "did you mean 'row_length'" in str(caught.value)
+    assert "pretrain: this is not a model folder (e)" in str(caught.value)
 
 
 @pytest.mark.parametrize(

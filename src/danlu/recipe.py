@@ -19,7 +19,7 @@ import yaml
 
 from danlu.base.artifact import Artifact
 from danlu.base.config import SEPARATOR, Settings, paths_in, read_settings
-from danlu.base.errors import ConfigError, DataError, nearest
+from danlu.base.errors import ConfigError, DataError, UserError, nearest
 from danlu.stages import STAGES, Stage
 from danlu.step import Section, Step, resolved
 
@@ -181,9 +181,13 @@ class Recipe:
             origin = wires[name].get("model")
             while origin is not None and not hasattr(modules[origin], "architecture"):
                 origin = wires[origin].get("model")  # taught further: the shape stays that of its beginning
-            if origin is None or origin not in configs:  # said already
+            if origin is None or origin not in configs or _absent(configs[origin], origin):  # said elsewhere
                 continue
-            smallest = modules[origin].architecture(configs[origin], vocabulary_size=1, row_length=1)
+            try:
+                smallest = modules[origin].architecture(configs[origin], vocabulary_size=1, row_length=1)
+            except UserError as error:  # the model to begin with: one problem of the page among others
+                found.append(f"{origin}: {error.what} ({error.where})")
+                continue
             reason = modules[name].refusal(smallest)
             if reason is not None:
                 found.append(
@@ -193,12 +197,7 @@ class Recipe:
 
     def _absent(self) -> list[str]:
         """One line for each file or folder that a section reads and that is not there."""
-        return [
-            f"{place}: {path} is not there"
-            for name, config in self._configs()[0].items()
-            for place, path in paths_in(config, name)
-            if not os.path.lexists(Path(path).expanduser())
-        ]
+        return [line for name, config in self._configs()[0].items() for line in _absent(config, name)]
 
     def plan(self, runs: Path = Path("runs"), sources: Mapping[str, str] | None = None) -> list[Step]:
         """Resolve every section against what lies in `runs/NAME`: nothing is started and nothing is written.
@@ -245,6 +244,15 @@ def single_step(stage: Stage, values: Sequence[str], inputs: Mapping[str, Artifa
     origins = {need: one.folder for need, one in inputs.items()}
     ancestry = {need: one.fingerprint for need, one in inputs.items()}
     return resolved(Section(stage.name, stage, page[stage.name], {}), config, {}, origins, ancestry, out)
+
+
+def _absent(config: Settings, name: str) -> list[str]:
+    """One line for each file or folder that the section `name` reads and that is not there."""
+    return [
+        f"{place}: {path} is not there"
+        for place, path in paths_in(config, name)
+        if not os.path.lexists(Path(path).expanduser())
+    ]
 
 
 def _producer(section: Section, need: str, kinds: tuple[str, ...], earlier: Sequence[Section]) -> Section | str:

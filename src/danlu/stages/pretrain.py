@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from danlu import stages
 from danlu.base import console
 from danlu.base.artifact import MANIFEST, Artifact, digest, hash_file, open_artifact
-from danlu.base.config import Settings
+from danlu.base.config import ReadPath, Settings
 from danlu.base.errors import DataError, nearest, no_such_folder
 from danlu.model.config import PRESETS, VOCABULARY_MULTIPLE, ModelConfig, padded_rows, preset
 from danlu.train import dial
@@ -42,8 +42,10 @@ class Config(Length, Settings):
 
     size: str = Field(default="tiny", description=f"the dial: {', '.join(PRESETS)}")
     model: dict[str, Any] = Field(default={}, description="values of the architecture that differ from the size's own")
-    start: str | None = Field(default=None, min_length=1, description="a model folder to go on from, instead of noise")
-    embeddings: str | None = Field(
+    start: ReadPath | None = Field(
+        default=None, min_length=1, description="a model folder to go on from, instead of noise"
+    )
+    embeddings: ReadPath | None = Field(
         default=None, min_length=1, description="a GloVe or word2vec text file for a vocabulary of words; .gz, .zst too"
     )
     batch_rows: int | None = Field(default=None, ge=1, description="rows of one update over all ranks")
