@@ -21,7 +21,8 @@ from danlu import convert
 from danlu.commands import prove
 from danlu.convert import Loaded
 from danlu.infer.engine import Engine
-from danlu.model import attention, transformer
+from danlu.kernels import decode
+from danlu.model import attention, decoder, transformer
 from danlu.model.cache import CacheView
 from danlu.model.config import ModelConfig
 from danlu.proofs import machines, models
@@ -35,14 +36,31 @@ from danlu.train import checkpoint, loop
 from tests import tiny
 
 Patch = pytest.MonkeyPatch
-BREAKAGES: dict[str, Callable[[Loaded, Patch], Loaded]] = {}
+BREAKAGES: dict[str, list[Callable[[Loaded, Patch], Loaded]]] = {}
+IN_PLACE = """
+import time
+from contextlib import contextmanager
+from danlu.train import checkpoint
+
+@contextmanager
+def folder_in_place(target):
+    is_second = target.parent.exists()
+    target.mkdir(parents=True)
+    yield target
+    if is_second:
+        (target / "model.safetensors").write_bytes(b"half")
+        time.sleep(60)
+
+checkpoint.folder_in_place = folder_in_place
+"""
+"""Goes before the program that saves: a save's folder is the checkpoint's own, and the second one is not finished."""
 
 
 def breakage(id: str):
-    """Register what breaks the property of one proof; it returns the subject to be tried."""
+    """Register one thing that breaks the property of a proof; it returns the subject to be tried."""
 
     def keep(function):
-        BREAKAGES[id] = function
+        BREAKAGES.setdefault(id, []).append(function)
         return function
 
     return keep
@@ -57,7 +75,7 @@ def sound(tmp_path_factory) -> Path:
 def _elsewhere(tmp_path, monkeypatch):
     """Proofs of the disk write below the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machines, "KILLS", 4)
+    monkeypatch.setattr(machines, "KILLS", 5)
     monkeypatch.setattr(machines, "DAMAGES", 40)
 
 
@@ -71,10 +89,11 @@ def test_prove_is_green_on_a_sound_model(id, sound):
 
 @pytest.mark.parametrize("id", PROOFS)
 def test_prove_is_red_when_its_property_is_broken(id, sound, tmp_path, monkeypatch):
-    folder = shutil.copytree(sound, tmp_path / "model")
-    subject = BREAKAGES[id](convert.load(folder), monkeypatch)
-    (result,) = run(subject, (id,))
-    assert result.word == "FAILED", f"{id} stayed green: {result.finding}"
+    for broken in BREAKAGES[id]:
+        folder = shutil.copytree(sound, tmp_path / broken.__name__)
+        with monkeypatch.context() as patch:
+            (result,) = run(broken(convert.load(folder), patch), (id,))
+        assert result.word == "FAILED", f"{id} stayed green, although {broken.__name__}: {result.finding}"
 
 
 def test_prove_says_when_a_proof_does_not_apply(sound):
@@ -107,6 +126,21 @@ def test_prove_leaves_the_model_as_it_was(sound):
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
 
 
+@pytest.mark.skipif(decode.library()[0] is None, reason=decode.library()[1])
+def test_prove_tries_the_native_decoder_too(sound, monkeypatch):
+    """M7 is of every way in which the engine decodes."""
+    subject, hidden = convert.load(sound), decoder.Decoder.hidden
+    (result,) = run(subject, ("M7",))
+    assert "by torch" in result.finding
+    assert "by native decoding" in result.finding
+    monkeypatch.setattr(
+        decoder.Decoder, "hidden", lambda self, ids, places, slots: hidden(self, ids, places - 1, slots)
+    )
+    (result,) = run(subject, ("M7",))
+    assert result.word == "FAILED"
+    assert "native decoding" in result.finding
+
+
 def test_prove_command_exits_with_1_on_a_failure(sound, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("danlu.proofs.table.PROOFS", {id: PROOFS[id] for id in ("D8", "X3")})
     assert prove.run(sound) == 0
@@ -132,10 +166,8 @@ def test_every_proof_has_a_breakage():
 
 @breakage("D7")
 def _a_rank_loses_its_last_sample(subject, patch):
-    whole = order.share
-    patch.setattr(
-        order, "share", lambda start, stop, rank, size: whole(start, stop, rank, size)[: -1 if rank else None]
-    )
+    whole = loop.share
+    patch.setattr(loop, "share", lambda start, stop, rank, size: whole(start, stop, rank, size)[: -1 if rank else None])
     return subject
 
 
@@ -154,8 +186,7 @@ def _dropout_depends_on_the_clock(subject, patch):
 
 @breakage("RT4")
 def _saves_write_in_place(subject, patch):
-    in_place = "\ndef write_atomically(path, text):\n    path.write_text(text[:999])\n    sys.stdin.read()\n"
-    patch.setattr(machines, "SAVER", machines.SAVER.replace("number = 0", f"number = 0{in_place}"))
+    patch.setattr(machines, "SAVER", IN_PLACE + machines.SAVER)
     return subject
 
 
@@ -169,6 +200,31 @@ def _only_sizes_are_compared(subject, patch):
 @breakage("RT3")
 def _checkpoints_are_not_verified(subject, patch):
     patch.setattr(checkpoint, "check_files", lambda folder, manifest: [])
+    return subject
+
+
+@breakage("RT3")
+def _the_newest_checkpoint_is_taken_unseen(subject, patch):
+    def newest(folder: Path) -> checkpoint.Checkpoint:
+        step = checkpoint.steps_on_disk(folder)[0]
+        return checkpoint.Checkpoint(folder / checkpoint.folder_name(step), step, {})
+
+    patch.setattr(checkpoint, "newest_valid", newest)
+    return subject
+
+
+@breakage("RT3")
+def _a_damaged_checkpoint_is_deleted(subject, patch):
+    honest = checkpoint.newest_valid
+
+    def newest(folder: Path) -> checkpoint.Checkpoint | None:
+        found = honest(folder)
+        for step in checkpoint.steps_on_disk(folder):
+            if found is not None and step > found.step:
+                shutil.rmtree(folder / checkpoint.folder_name(step))
+        return found
+
+    patch.setattr(checkpoint, "newest_valid", newest)
     return subject
 
 
@@ -239,9 +295,10 @@ def _asked_without_the_start_mark(subject, patch):
 
 @breakage("M5")
 def _dropout_stays_on(subject, patch):
-    model = tiny.model(dropout=0.3)
-    patch.setattr(model, "eval", lambda: model.train())
-    return dataclasses.replace(subject, model=model)
+    """In a folder without dropout."""
+    assert subject.config.dropout == 0
+    patch.setattr(transformer.Transformer, "eval", lambda self: self.train())
+    return subject
 
 
 @breakage("M6")

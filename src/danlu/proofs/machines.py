@@ -6,22 +6,24 @@ temporary folder below the current one, so that it is this disk that is tried, a
 
 from __future__ import annotations
 
+import io
+import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.base.artifact import Artifact, check_files, seal
 from danlu.base.errors import ArtifactError, UserError
-from danlu.proofs.outcome import require
+from danlu.base.world import World
+from danlu.proofs.outcome import NotApplicable, ProofFailed, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,16 +34,23 @@ KILLS = 12
 DAMAGES = 120
 FILE_BYTES = 400_000
 SAVER = """
-import sys
+import os, sys
 from pathlib import Path
-from danlu.base.artifact import write_atomically
-path, size = Path(sys.argv[1]), int(sys.argv[2])
-print("ready", flush=True)
-number = 0
-while True:
-    number += 1
-    write_atomically(path, f"{number:020d}\\n" * (size // 21))
+import torch
+from danlu.train import checkpoint
+for line in sys.stdin:
+    if os.fork() == 0:
+        folder, step = Path(line.rstrip("\\n")), 0
+        while True:
+            step += 1
+            weights = torch.full((int(sys.argv[1]),), float(step))
+            checkpoint.save(folder, step, {"model": {"w": weights}}, {"step": step})
+            if step == 1:
+                print(os.getpid(), flush=True)
+    print(os.wait()[1], flush=True)
 """
+"""For each folder named to it, a child that saves into it without end, and says its number after the first save; then
+how the child ended. Forked, so that torch is imported once and not for every kill."""
 
 
 @contextmanager
@@ -55,27 +64,25 @@ def the_order_is_a_partition() -> str:
     """D7: over ranks and steps of every size, each row of an epoch is read exactly once."""
     import numpy as np
 
-    from danlu.shards.order import SampleOrder, share, step_samples
+    from danlu.shards.order import SampleOrder, step_samples
+    from danlu.train.loop import own_share
 
     tried = 0
     for rows in (1, 2, 7, 64, 250):
         order = SampleOrder(rows, seed=11)
         for size in (1, 2, 3, 4):
             for batch in (1, 5, 16):
-                steps = -(-rows // batch)
-                spans = [step_samples(step, batch, rows) for step in range(steps)]
-                parts = [order.rows(one.start, one.stop) for span in spans for one in _shares(share, span, size)]
-                read = np.concatenate(parts)
+                starts = [step_samples(step, batch, rows) for step in range(-(-rows // batch))]
+                worlds = [World(rank=rank, size=size) for rank in range(size)]
+                read = np.concatenate(
+                    [own_share(order.rows(*span), span[0], world) for span in starts for world in worlds]
+                )
                 require(
                     sorted(read.tolist()) == list(range(rows)),
                     f"{rows} rows, {size} ranks, batches of {batch}: {len(read)} reads, {len(set(read.tolist()))} rows",
                 )
                 tried += 1
     return f"{tried} combinations of rows, ranks and batch sizes"
-
-
-def _shares(share, span: tuple[int, int], size: int) -> list[range]:
-    return [share(*span, rank, size) for rank in range(size)]
 
 
 def epochs_differ_and_seeds_repeat() -> str:
@@ -138,27 +145,56 @@ def _damage(generator: random.Random, made: Artifact) -> None:
 
 
 def a_kill_leaves_old_or_new() -> str:
-    """RT4: a process killed with signal 9 while it saves leaves the old file or the new one, never a part."""
+    """RT4: a process killed with signal 9 while it saves checkpoints leaves whole ones, never a part of one."""
+    if not hasattr(os, "fork"):
+        raise NotApplicable("this system cannot fork a process")
     generator = random.Random(time.monotonic_ns())
-    seen = set()
-    with scratch_folder() as folder:
-        path = folder / "state.txt"
-        for _ in range(KILLS):
-            saver = subprocess.Popen(
-                [sys.executable, "-c", SAVER, str(path), str(FILE_BYTES)], stdout=subprocess.PIPE, text=True
-            )
-            assert saver.stdout is not None
-            saver.stdout.readline()
-            time.sleep(generator.uniform(0.0, 0.05))
-            saver.send_signal(signal.SIGKILL) if hasattr(signal, "SIGKILL") else saver.kill()
-            saver.wait()
-            saver.stdout.close()
-            if path.exists():
-                lines = path.read_text().splitlines()
-                require(len(set(lines)) == 1, f"a mixture of {len(set(lines))} saves")
-                require(len(lines) == FILE_BYTES // 21, f"{len(lines)} of {FILE_BYTES // 21} lines")
-                seen.add(lines[0])
-    return f"{KILLS} kills during saves of {FILE_BYTES // 1000} kB; each time a whole file"
+    saves = within = 0
+    command = [sys.executable, "-c", SAVER, str(FILE_BYTES // 4)]
+    with (
+        scratch_folder() as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as saver,
+    ):
+        for number in range(KILLS):
+            target = folder / str(number)
+            _kill_a_saver(saver, target, generator.uniform(0.0, 0.05))
+            saves += _whole_checkpoints(target)
+            within += any(target.glob(".step-*"))
+    require(within > 0, f"none of {KILLS} kills fell within a save")
+    found = f"{within} of them within a save of {FILE_BYTES // 1000} kB; {saves} checkpoints visible, all whole"
+    return f"{KILLS} kills, {found}"
+
+
+def _kill_a_saver(saver: subprocess.Popen[str], target: Path, seconds: float) -> None:
+    """Let a process save into `target` until `seconds` after its first save."""
+    assert saver.stdin is not None
+    assert saver.stdout is not None
+    saver.stdin.write(f"{target}\n")
+    saver.stdin.flush()
+    said = saver.stdout.readline()
+    time.sleep(seconds)
+    with suppress(ProcessLookupError, ValueError):  # it ended by itself, after a save or before
+        os.kill(int(said), signal.SIGKILL)
+        said = saver.stdout.readline()
+    require(said.strip() == str(int(signal.SIGKILL)), f"the process that saves ended by itself: {said.strip()}")
+
+
+def _whole_checkpoints(folder: Path) -> int:
+    """How many checkpoints a killed process left; ProofFailed where one of them is not as it was saved."""
+    from danlu.train import checkpoint
+
+    steps = checkpoint.steps_on_disk(folder)
+    for step in steps:
+        try:
+            weights = checkpoint.open_checkpoint(folder / checkpoint.folder_name(step)).tensors("model")["w"]
+        except ArtifactError as error:
+            raise ProofFailed(f"a part of a checkpoint is visible: {error}") from None
+        require(bool((weights == step).all()), f"checkpoint {step} has other weights than were saved")
+    newest = checkpoint.newest_valid(folder)
+    require(newest is not None, "a save had ended before the kill, and no checkpoint is found")
+    assert newest is not None
+    require(newest.step == max(steps), f"checkpoint {newest.step} is used, and {max(steps)} is whole")
+    return len(steps)
 
 
 def a_damaged_checkpoint_is_passed_over() -> str:
@@ -183,14 +219,15 @@ def a_damaged_checkpoint_is_passed_over() -> str:
             require("model.safetensors" in str(error), f"the damaged file is not named: {error}")
         else:
             require(False, "one flipped bit in the weights is not noticed")
-        shutil.rmtree(path.parent)
-        older = checkpoint.newest_valid(folder)
-        require(older is not None and older.step == 2, "the checkpoint before the damaged one is not found")
+        with redirect_stderr(io.StringIO()):  # the warning is for a run; this damage is wanted
+            older = checkpoint.newest_valid(folder)
+        require(path.is_file() and path.read_bytes() == data, "the damaged checkpoint does not lie where it lay")
+        require(older is not None and older.step == 2, "the checkpoint before the damaged one is not the one used")
         assert older is not None
         require(
             bool((older.tensors("model")["w"] == 2.0).all()), "the older checkpoint has other weights than were saved"
         )
-    return "one flipped bit is named, the checkpoint before it is used"
+    return "one flipped bit is named, the checkpoint before it is used, the damaged one still lies there"
 
 
 def the_same_run_gives_the_same_bits() -> str:

@@ -65,7 +65,7 @@ PROOFS: dict[str, Proof] = {
     ),
     "RT4": Proof(
         "a kill leaves old or new",
-        "signal 9 during a save never leaves a torn file on this disk",
+        "signal 9 during a save never leaves a torn checkpoint on this disk",
         "what the disk's own cache does when the power fails",
         "machine",
         machines.a_kill_leaves_old_or_new,
@@ -79,7 +79,7 @@ PROOFS: dict[str, Proof] = {
     ),
     "RT3": Proof(
         "a damaged checkpoint is passed over",
-        "the newest whole checkpoint is the one that is used",
+        "the newest whole checkpoint is the one that is used, and the damaged one is left where it lies",
         "that older checkpoints are kept: that is the recipe's `keep`",
         "machine",
         machines.a_damaged_checkpoint_is_passed_over,

@@ -166,8 +166,7 @@ def update(learner: Learner, plan: Plan, progress: Progress, clock: Callable[[],
     world, model, optimizer = learner.world, learner.model, learner.optimizer
     start, stop = step_samples(progress.step, plan.batch_rows, plan.total_samples)
     rows = learner.samples.rows(start, stop)
-    own = share(start, stop, world.rank, world.size)
-    own_rows = rows[own.start - start : own.stop - start]
+    own_rows = own_share(rows, start, world)
     batches = list(learner.samples.micro_batches(own_rows, plan.micro_batch_rows, world.device))
     check_balance(f"samples of step {progress.step + 1}", len(own_rows), {"seen": sum(len(one.ids) for one in batches)})
     targets = sum_over_ranks(sum(batch.num_targets for batch in batches), world)
@@ -195,6 +194,12 @@ def update(learner: Learner, plan: Plan, progress: Progress, clock: Callable[[],
     progress.count_order(rows)
     seconds = clock() - started_at
     return StepReport(progress.step, mean_loss, norm, rate, targets, tokens, seconds, rows, progress.order_hash)
+
+
+def own_share(rows: np.ndarray, start: int, world: World) -> np.ndarray:
+    """Of the rows of a step, which are the samples from `start` on, those that this rank learns from."""
+    own = share(start, start + len(rows), world.rank, world.size)
+    return rows[own.start - start : own.stop - start]
 
 
 def clip_gradients(model: Transformer, largest: float) -> float:
