@@ -72,11 +72,10 @@ def the_order_is_a_partition() -> str:
         order = SampleOrder(rows, seed=11)
         for size in (1, 2, 3, 4):
             for batch in (1, 5, 16):
-                starts = [step_samples(step, batch, rows) for step in range(-(-rows // batch))]
+                spans = [step_samples(step, batch, rows) for step in range(-(-rows // batch))]
+                steps = [(order.rows(*span), span[0]) for span in spans]
                 worlds = [World(rank=rank, size=size) for rank in range(size)]
-                read = np.concatenate(
-                    [own_share(order.rows(*span), span[0], world) for span in starts for world in worlds]
-                )
+                read = np.concatenate([own_share(*step, world) for step in steps for world in worlds])
                 require(
                     sorted(read.tolist()) == list(range(rows)),
                     f"{rows} rows, {size} ranks, batches of {batch}: {len(read)} reads, {len(set(read.tolist()))} rows",
