@@ -19,6 +19,7 @@ from danlu.infer.generate import generate
 from danlu.infer.sampling import Sampling
 from danlu.model.attention import BACKENDS
 from danlu.model.cache import KeyValueCache
+from danlu.model.decoder import Decoder, choose_decoder
 from danlu.model.transformer import Transformer
 from danlu.proofs.outcome import (
     LOW_PRECISION_BOUND,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 ROW = 32
 NEW_TOKENS = 12
+DROPOUT = 0.1
 NUMBER_FORMATS = (
     (torch.float32, RELATIVE_BOUND, difference),
     (torch.bfloat16, LOW_PRECISION_BOUND, mean_difference),
@@ -85,13 +87,27 @@ def evaluation_is_repeatable(subject: Loaded) -> str:
     from danlu.evaluate.score import Piece, log_likelihoods
 
     model, ids = subject.model, some_ids(subject, 2, row_length(subject))
+    pieces, limit = [Piece(row, 1) for row in ids.tolist()], subject.config.vocabulary_size
     with as_found(model):
         first, second = logits(model, ids), logits(model, ids)
         require(torch.equal(first, second), f"two evaluations differ by {difference(second, first):.1e}")
-        model.train()
-        log_likelihoods(model, [Piece(ids[0].tolist(), 1)], vocabulary_limit=subject.config.vocabulary_size)
-        require(model.training, "scoring left the model in evaluation mode")
-    return "two passes are bitwise equal; the mode is restored"
+        learning = _with_dropout(model).train()
+        require(not torch.equal(logits(learning, ids), logits(learning, ids)), "there is no dropout in training either")
+        wanted = log_likelihoods(model, pieces, vocabulary_limit=limit)
+        for _ in range(2):
+            found = log_likelihoods(learning, pieces, vocabulary_limit=limit)
+            require(found == wanted, f"while it learns with dropout it scores {found}, without dropout {wanted}")
+        require(learning.training, "scoring left the model in evaluation mode")
+    return f"two passes are bitwise equal; so are scores while learning with dropout {DROPOUT}; the mode is restored"
+
+
+def _with_dropout(model: Transformer) -> Transformer:
+    """A model of the very same weights, which are not copied, with dropout: most folders have none to be left on."""
+    with torch.device("meta"):
+        twin = Transformer(model.config.model_copy(update={"dropout": DROPOUT}))
+    twin.load_state_dict(model.state_dict(), assign=True)
+    twin.attention_backend, twin.compute_dtype = model.attention_backend, model.compute_dtype
+    return twin
 
 
 @torch.no_grad()
@@ -117,21 +133,37 @@ def the_future_is_not_seen(subject: Loaded) -> str:
 
 @torch.no_grad()
 def the_cache_changes_nothing(subject: Loaded) -> str:
-    """M7: prompt, then token by token through the cache, gives the logits of the full forward pass."""
+    """M7: prompt, then token by token through the cache, gives the logits of the full forward pass.
+
+    By torch, and where the engine would decode natively, by the native decoder too.
+    """
     model, length = subject.model, row_length(subject)
-    ids, start, worst = some_ids(subject, 1, length), max(length // 3, 1), 0.0
+    ids, found = some_ids(subject, 1, length), []
     with as_found(model):
         full = logits(model, ids)
-        cache = KeyValueCache(model.config, 1, length, dtype=model.compute_dtype, device=device(model))
-        places = torch.arange(length, device=ids.device)[None]
-        pieces = [(0, start), *((at, at + 1) for at in range(start, length))]
-        for begin, end in pieces:
-            part = logits(model, ids[:, begin:end], positions=places[:, begin:end], cache=cache)
-            worst = max(worst, difference(part, full[:, begin:end]))
-    require(
-        worst <= RELATIVE_BOUND, f"cached logits differ by {worst:.1e} of the largest, allowed {RELATIVE_BOUND:.0e}"
-    )
-    return f"{length} positions, largest difference {worst:.0e}"
+        for native in (False, True):
+            cache = KeyValueCache(model.config, 1, length, dtype=model.compute_dtype, device=ids.device)
+            decoder, way = choose_decoder(model, cache) if native else (None, "torch")
+            if native and decoder is None:
+                found.append(f"not natively ({way})")
+                continue
+            gap = difference(_decoded(model, ids, cache, decoder), full)
+            require(gap <= RELATIVE_BOUND, f"by {way}: cached logits differ by {gap:.1e} of the largest")
+            found.append(f"by {way}: largest difference {gap:.0e}")
+    return f"{length} positions, {'; '.join(found)}"
+
+
+def _decoded(model: Transformer, ids: Tensor, cache: KeyValueCache, decoder: Decoder | None) -> Tensor:
+    """Logits (1, T, V) of a row (1, T): a third of it at once, then token by token, by the decoder if there is one."""
+    start, places = max(ids.shape[1] // 3, 1), torch.arange(ids.shape[1], device=ids.device)[None]
+    parts = [logits(model, ids[:, :start], positions=places[:, :start], cache=cache)]
+    for at in range(start, ids.shape[1]):
+        if decoder is None:
+            parts.append(logits(model, ids[:, at : at + 1], positions=places[:, at : at + 1], cache=cache))
+        else:
+            hidden = decoder.hidden(ids[:, at], places[:, at], torch.zeros(1, dtype=torch.long))  # (1, D)
+            parts.append(decoder.logits(hidden).float()[:, None])
+    return torch.cat(parts, 1)
 
 
 @torch.no_grad()
