@@ -41,10 +41,22 @@ RELATIVE_BOUND = 1e-5
 PROMPTS, NEW_TOKENS = 32, 64
 
 MUTANTS = {
-    "X1": Mutant(  # two matrices change places on the way out, and back on the way in
-        "src/danlu/convert/families/family.py",
-        '"mlp.gate": "mlp.gate_proj",\n    "mlp.up": "mlp.up_proj",',
-        '"mlp.gate": "mlp.up_proj",\n    "mlp.up": "mlp.gate_proj",',
+    "X1": (
+        Mutant(  # two matrices change places on the way out, and back on the way in
+            "src/danlu/convert/families/family.py",
+            '"mlp.gate": "mlp.gate_proj",\n    "mlp.up": "mlp.up_proj",',
+            '"mlp.gate": "mlp.up_proj",\n    "mlp.up": "mlp.gate_proj",',
+        ),
+        Mutant(  # a value that is only right where it is the default
+            "src/danlu/convert/families/family.py",
+            '"rope_theta": config.rope_theta,\n'
+            '        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},',
+            '"rope_theta": DEFAULT_THETA,\n'
+            '        "rope_parameters": {"rope_type": "default", "rope_theta": DEFAULT_THETA},',
+        ),
+        Mutant(  # a key that is left out, and not missed where heads times head width is the width
+            "src/danlu/convert/families/family.py", '        "head_dim": config.head_width,\n', ""
+        ),
     ),
     "X3": Mutant(  # only the end of a document ends a reply
         "src/danlu/convert/writer.py", "sorted(tokenizer.stop_ids)", "tokenizer.eos_id"
@@ -109,11 +121,15 @@ def ask_transformers(
     return load_file(work / "logits.safetensors"), json.loads((work / "answer.json").read_text())
 
 
+# No value that transformers, or we, would take where the exported config does not name it.
+ODD = {"rope_theta": 5e5, "norm_epsilon": 1e-3, "head_width": 32}
+
+
 @pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "tied": True}, {"qk_norm": True, "kv_heads": 1}])
 def test_X1_exported_logits_and_greedy_tokens_are_ours(changes, tmp_path):
     pytest.importorskip("transformers")
     context = 128
-    tokenizer, model = tiny.tokenizer(), tiny.model(context_length=context, **changes)
+    tokenizer, model = tiny.tokenizer(), tiny.model(context_length=context, **ODD, **changes)
     material.enliven(model, 3)
     convert.save(tmp_path / "export", model, tokenizer, card="")
     chooser = torch.Generator().manual_seed(0)

@@ -21,7 +21,7 @@ from danlu.base.artifact import seal
 from danlu.base.errors import UserError
 from danlu.base.records import Conversation, Message, message_from_dict
 from danlu.infer.generate import generate
-from danlu.infer.sampling import Sampling
+from danlu.infer.sampling import Sampling, adjusted, distribution, draw
 from danlu.serve.auth import KeyRing
 from danlu.serve.server import listen
 from danlu.shards.files import RowSet
@@ -51,10 +51,22 @@ MUTANTS = {
     "X8": Mutant(
         "src/danlu/serve/stream.py", "        keep = held_back(self._held, self.stop)\n", "        keep = 0\n"
     ),
-    "X9": Mutant(
-        "src/danlu/infer/engine.py",
-        "seed = fresh_seed() if sampling.seed is None else sampling.seed",
-        "seed = fresh_seed()",
+    "X9": (
+        Mutant(
+            "src/danlu/infer/engine.py",
+            "seed = fresh_seed() if sampling.seed is None else sampling.seed",
+            "seed = fresh_seed()",
+        ),
+        # What sampler and reference share is wrong in both: only figures worked out by hand can tell.
+        Mutant("src/danlu/infer/sampling.py", "/ sampling.temperature", "* sampling.temperature"),
+        Mutant(  # penalties reward
+            "src/danlu/infer/sampling.py",
+            "result -= sampling.frequency_penalty",
+            "result += sampling.frequency_penalty",
+        ),
+        Mutant(  # the token that crosses top_p is left out
+            "src/danlu/infer/sampling.py", "[before[1:] >= sampling.top_p]", "[(before + ranked)[1:] > sampling.top_p]"
+        ),
     ),
     "X10": Mutant(
         "src/danlu/serve/endpoints.py",
@@ -224,6 +236,34 @@ def test_X9_sampling_parameters_mean_what_openai_says(server):
     )
 
 
+def test_X9_sampling_parameters_give_the_probabilities_worked_out_by_hand():
+    logits = torch.tensor([0.5, 0.3, 0.2]).log()
+    roots = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).sqrt()
+
+    def shares(**changes: float) -> list[float]:
+        return distribution(logits, Sampling(**changes)).tolist()
+
+    assert shares() == pytest.approx([0.5, 0.3, 0.2])
+    assert shares(temperature=2.0) == pytest.approx((roots / roots.sum()).tolist())
+    assert shares(temperature=0.5) == pytest.approx([25 / 38, 9 / 38, 4 / 38])
+    assert shares(top_p=0.6) == pytest.approx([5 / 8, 3 / 8, 0])
+    assert shares(top_p=0.4) == pytest.approx([1, 0, 0])
+    assert shares(top_k=2) == pytest.approx([5 / 8, 3 / 8, 0])
+    assert [draw(torch.tensor(shares()), number) for number in (0.0, 0.49, 0.51, 0.79, 0.81, 0.99)] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+    ]
+
+    # Of the answer so far token 0 was said twice and token 2 once; what the question says is not counted.
+    penalties = Sampling(presence_penalty=1.0, frequency_penalty=0.5, logit_bias=((1, 3.0),))
+    changed = adjusted(logits, penalties, prompt=[1, 1], generated=[0, 2, 0])
+    assert (changed - logits).tolist() == pytest.approx([-2.0, 3.0, -1.5], abs=1e-6)
+
+
 def test_X9_the_end_of_the_answer_is_a_stop_and_is_not_counted():
     with serving(tiny.Scripted("你好")) as server:
         answer = chat(server, "?")
@@ -267,7 +307,7 @@ def test_X12_the_default_address_is_loopback_and_a_public_one_without_a_key_is_r
 
 
 def test_RS10_no_key_no_public_bind():
-    for host in ("0.0.0.0", "::", "", "192.0.2.1", "example.org", socket.gethostname()):
+    for host in ("0.0.0.0", "::", "", "192.0.2.1", "example.org", "localhost.example.org"):
         with pytest.raises(UserError, match="needs an API key"):
             listen(host, 0, KeyRing([]))
     listen("127.0.0.1", 0, KeyRing([])).close()
