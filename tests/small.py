@@ -64,7 +64,7 @@ def random_documents(count: int, *, seed: int = 0, longest: int = 400) -> list[D
 
 
 def random_conversations(count: int, *, seed: int = 0) -> list[Conversation]:
-    """Conversations of one to three questions and answers, some with a system turn, some answers not trainable."""
+    """Conversations of one to three questions and answers, some with a system turn."""
     random_ = random.Random(seed)
     texts = random_texts(1000, seed)
     conversations = []

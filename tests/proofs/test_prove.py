@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ from danlu.model.config import ModelConfig
 from danlu.proofs import machines, models
 from danlu.proofs.outcome import NotApplicable, ProofFailed
 from danlu.proofs.table import PROOFS, run
-from danlu.shards import order
+from danlu.shards import files, order
 from danlu.tokenizer.chat import Rendered
 from danlu.tokenizer.train import train
 from danlu.tokenizer.vocabularies import KINDS
@@ -272,7 +273,10 @@ def with_template(subject: Loaded, change: Callable[[Rendered], Rendered], **met
     """The subject with a template whose rendering is changed afterwards."""
     honest = subject.template
     template = SimpleNamespace(
-        render=lambda messages: change(honest.render(messages)), prompt=methods.get("prompt", honest.prompt)
+        tokenizer=honest.tokenizer,
+        render=lambda messages: change(honest.render(messages)),
+        render_batch=lambda many: [change(one) for one in honest.render_batch(many)],
+        prompt=methods.get("prompt", honest.prompt),
     )
     return dataclasses.replace(subject, template=template)
 
@@ -285,6 +289,17 @@ def _two_start_marks(subject, patch):
 @breakage("D14")
 def _the_question_is_learned_too(subject, patch):
     return with_template(subject, lambda one: Rendered(one.ids, [True] * len(one.ids)))
+
+
+@breakage("D14")
+def _the_mask_on_disk_is_off_by_one(subject, patch):
+    add = files.RowSetWriter.add
+    patch.setattr(
+        files.RowSetWriter,
+        "add",
+        lambda self, encoded: add(self, dataclasses.replace(encoded, mask=np.roll(encoded.mask, 1))),
+    )
+    return subject
 
 
 @breakage("T3")

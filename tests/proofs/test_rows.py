@@ -5,11 +5,13 @@ Each test is named by its trap in the list of proofs; `MUTANTS` holds, for each,
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -23,20 +25,23 @@ from hypothesis import strategies as st
 from danlu.base.artifact import Artifact, fingerprint, seal
 from danlu.base.errors import ArtifactError, DataError
 from danlu.base.records import Conversation, Document, Message
+from danlu.base.world import World
 from danlu.shards import files
-from danlu.shards.batches import IGNORE
+from danlu.shards.batches import IGNORE, Batch
 from danlu.shards.encode import Tally, encode_conversations, encode_documents
 from danlu.shards.files import Encoded, RowSet, RowSetWriter
-from danlu.shards.order import SampleOrder, share, step_samples
+from danlu.shards.order import SampleOrder, step_samples
 from danlu.stages import shard as shard_stage
 from danlu.stages import tokenizer as tokenizer_stage
 from danlu.tokenizer import chat
 from danlu.tokenizer.chat import ChatTemplate
 from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.train import loop
 from danlu.train.samples import Samples
 from tests.proofs.mutant import Mutant
 from tests.small import random_conversations, random_documents, small_tokenizer, write_corpus
 from tests.tokenizer.golden_conversations import golden_tokenizer
+from tests.train import material
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,11 +51,19 @@ MUTANTS = {
         'has_next = (within + 1 < np.repeat(lengths, lengths)) | np.repeat(pieces["continues"], lengths)',
         "has_next = source + 1 < len(self.ids)",
     ),
-    "D7": Mutant(
-        "src/danlu/shards/order.py",
-        "return range(start + count * rank // size, start + count * (rank + 1) // size)",
-        "return range(start, start + count // size)",
-        entails=("D6",),  # equal batches on any number of ranks: not where ranks read the same rows
+    "D7": (
+        Mutant(
+            "src/danlu/shards/order.py",
+            "return range(start + count * rank // size, start + count * (rank + 1) // size)",
+            "return range(start, start + count // size)",
+            entails=("D6",),  # equal batches on any number of ranks: not where ranks read the same rows
+        ),
+        Mutant(  # the loop asks for the first rank's share on every rank
+            "src/danlu/train/loop.py",
+            "own = share(start, start + len(rows), world.rank, world.size)",
+            "own = share(start, start + len(rows), 0, world.size)",
+            entails=("D6",),
+        ),
     ),
     "D8": Mutant(
         "src/danlu/shards/order.py",
@@ -78,10 +91,17 @@ MUTANTS = {
         "np.where(learnt, self.ids[following].astype(np.int64), IGNORE)",
         "np.where(learnt & (self.ids[following] != 7), self.ids[following].astype(np.int64), IGNORE)",
     ),
-    "D14": Mutant(
-        "src/danlu/tokenizer/chat.py",
-        'yield message.role, text, message.role == "assistant" and message.trainable',
-        "yield message.role, text, message.trainable",
+    "D14": (
+        Mutant(
+            "src/danlu/tokenizer/chat.py",
+            'yield message.role, text, message.role == "assistant" and message.trainable',
+            "yield message.role, text, message.trainable",
+        ),
+        Mutant(  # what follows an answer is learnt, too
+            "src/danlu/shards/files.py",
+            "has_next & (self.mask[following] != 0)",
+            "has_next & ((self.mask[following] != 0) | (self.mask[source] != 0))",
+        ),
     ),
     "D15": Mutant("src/danlu/shards/encode.py", "return OVER_LONG", 'return ""'),
     "D17": (
@@ -150,17 +170,39 @@ def test_D3_no_target_crosses_a_boundary_between_documents(tmp_path):
 @pytest.mark.parametrize(
     ("num_rows", "batch_rows", "size", "micro_rows"), [(97, 8, 3, 2), (64, 16, 4, 4), (10, 7, 5, 1)]
 )
-def test_D7_ranks_and_micro_batches_partition_the_epoch(num_rows, batch_rows, size, micro_rows):
-    order = SampleOrder(num_rows, seed=11)
-    seen: Counter[int] = Counter()
-    for step in range(-(-num_rows // batch_rows)):
-        start, stop = step_samples(step, batch_rows, num_rows)
+def test_D7_ranks_and_micro_batches_partition_the_epoch(num_rows, batch_rows, size, micro_rows, monkeypatch):
+    """The loop's own update on every rank, up to the first word between ranks; nothing is computed."""
+    rows, plan = SeenRows(num_rows), material.plan(num_rows, batch_rows, micro_rows)
+    samples = Samples(rows, seed=11)
+
+    def drawn(*_):
+        raise RowsDrawn
+
+    monkeypatch.setattr(loop, "sum_over_ranks", drawn)
+    for step in range(plan.steps):
         for rank in range(size):
-            mine = share(start, stop, rank, size)
-            for first in range(mine.start, mine.stop, micro_rows):
-                seen.update(order.rows(first, min(first + micro_rows, mine.stop)).tolist())
-    assert seen == Counter(order.rows(0, step_samples(step, batch_rows, num_rows)[1]).tolist())
-    assert set(seen.values()) == {1}
+            learner = loop.Learner(None, None, None, samples, World(rank=rank, size=size))
+            with pytest.raises(RowsDrawn):
+                loop.update(learner, plan, loop.Progress(step=step), lambda: 0.0)
+    assert max(rows.batches) <= micro_rows
+    assert rows.seen == Counter(range(num_rows))
+
+
+class RowsDrawn(Exception):
+    """A rank has its rows of a step."""
+
+
+class SeenRows:
+    """Stands for a row set: which rows were read, and how many at a time."""
+
+    def __init__(self, num_rows):
+        self.num_rows, self.seen, self.batches = num_rows, Counter(), []
+
+    def batch(self, rows):
+        self.seen.update(rows.tolist())
+        self.batches.append(len(rows))
+        blank = np.zeros((len(rows), 1), dtype=np.int64)
+        return Batch(blank, blank, blank, blank, rows)
 
 
 def test_D8_each_epoch_has_an_order_of_its_own_and_each_seed_too():
@@ -268,6 +310,36 @@ def test_D14_the_mask_covers_the_answers_and_their_ends_and_nothing_else(message
         start = template.render(messages[:count])
         assert rendered.ids[: len(start.ids)] == start.ids
         assert rendered.mask[: len(start.mask)] == start.mask
+
+
+def test_D14_the_rows_on_disk_teach_the_answers_and_their_ends_and_nothing_else(tmp_path):
+    """From conversation to target, as training gets it: rendered, joined, written, packed and read."""
+    tokenizer, draw = small_tokenizer(), random.Random(14)
+    conversations = [
+        dataclasses.replace(
+            one, messages=tuple(dataclasses.replace(part, trainable=draw.random() < 0.7) for part in one.messages)
+        )
+        for one in random_conversations(80)
+    ]
+    rows = chat_rows(tmp_path / "set", conversations)
+    batch = rows.batch(np.arange(rows.num_rows))
+    learnt: dict[str, list[int]] = {}
+    for row in range(rows.num_rows):
+        for piece, name in enumerate(rows.documents_of(row)):
+            targets = batch.targets[row][batch.documents[row] == piece]
+            learnt[name] = targets[targets != IGNORE].tolist()
+    answers = {
+        one.id: [
+            id
+            for message in one.messages
+            if message.role == "assistant" and message.trainable
+            for id in (*tokenizer.encode(chat.body(message)), tokenizer.end_id)
+        ]
+        for one in conversations
+    }
+    assert len(learnt) > 50
+    assert learnt == {name: answers[name] for name in learnt}
+    assert (batch.targets[batch.documents < 0] == IGNORE).all(), "nothing is learnt of padding"
 
 
 def test_D15_conversations_whose_answers_do_not_fit_are_refused_or_reported(tmp_path):

@@ -12,10 +12,8 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING
 from danlu.base.artifact import Artifact, check_files, seal
 from danlu.base.errors import ArtifactError, UserError
 from danlu.base.world import World
-from danlu.proofs.outcome import NotApplicable, ProofFailed, require
+from danlu.proofs.outcome import NotApplicable, ProofFailed, require, scratch_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,13 +49,6 @@ for line in sys.stdin:
 """
 """For each folder named to it, a child that saves into it without end, and says its number after the first save; then
 how the child ended. Forked, so that torch is imported once and not for every kill."""
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder on the disk on which the command was called, removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix=".danlu-prove-", dir=Path.cwd()) as folder:
-        yield Path(folder)
 
 
 def the_order_is_a_partition() -> str:

@@ -1,12 +1,16 @@
 """What a proof can end in, and the values that several proofs share.
 
-In: nothing. Out: `ProofFailed` and `NotApplicable`, the bound of "equal", text and ids to prove with. Called by the
-proofs of this room. A proof returns one line that says what was found, with figures.
+In: nothing. Out: `ProofFailed` and `NotApplicable`, the bound of "equal", text to prove with and a folder for what is
+written. Called by the proofs of this room. A proof returns one line that says what was found, with figures.
 """
 
 from __future__ import annotations
 
 import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +43,13 @@ def require(holds: bool, otherwise: str) -> None:
     """Raise ProofFailed with `otherwise` unless the property holds."""
     if not holds:
         raise ProofFailed(otherwise)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder on the disk on which the command was called, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".danlu-prove-", dir=Path.cwd()) as folder:
+        yield Path(folder)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from danlu.base.records import Message
-from danlu.proofs.outcome import NotApplicable, require, texts
+from danlu.base.records import Conversation, Message
+from danlu.proofs.outcome import NotApplicable, require, scratch_folder, texts
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
@@ -108,21 +108,53 @@ def one_start_and_one_end_a_turn(subject: Loaded) -> str:
 
 
 def the_mask_is_the_answer(subject: Loaded) -> str:
-    """D14: what the loss counts is each assistant's text and its end mark, and nothing else."""
+    """D14: what the loss counts is each assistant's text and its end mark, and nothing else.
+
+    By the template's mask, and by the targets of rows that were packed, written and read again.
+    """
     template, tokenizer = template_of(subject), tokenizer_of(subject)
     assert tokenizer.end_id is not None
     many = conversations(tokenizer)
-    for messages in many:
-        rendered = template.render(messages)
-        learned = [id for id, counts in zip(rendered.ids, rendered.mask, strict=True) if counts]
-        wanted = [
+    wanted = [
+        [
             id
             for message in messages
             if message.role == "assistant"
             for id in (*tokenizer.encode(message.content), tokenizer.end_id)
         ]
-        require(learned == wanted, f"the loss would count {tokenizer.decode(learned, keep_special=True)[:80]!r}")
-    return f"{len(many)} conversations"
+        for messages in many
+    ]
+    rendered = [template.render(messages) for messages in many]
+    masked = [[id for id, counts in zip(one.ids, one.mask, strict=True) if counts] for one in rendered]
+    in_rows = _targets_in_rows(template, many, max(len(one.ids) for one in rendered))
+    for answers, *found in zip(wanted, masked, in_rows, strict=True):
+        for learned in found:
+            require(learned == answers, f"the loss would count {tokenizer.decode(learned, keep_special=True)[:80]!r}")
+    return f"{len(many)} conversations, as masks and as rows on disk"
+
+
+def _targets_in_rows(template: ChatTemplate, many: list[list[Message]], row_length: int) -> list[list[int]]:
+    """What is learnt of each conversation, from rows as the shard stage writes them and training reads them."""
+    import numpy as np
+
+    from danlu.shards.batches import IGNORE
+    from danlu.shards.encode import Tally, encode_conversations
+    from danlu.shards.files import RowSet, RowSetWriter
+
+    named = [Conversation(str(number), tuple(messages), "prove") for number, messages in enumerate(many)]
+    with scratch_folder() as folder:
+        with RowSetWriter(folder, template.tokenizer, row_length=row_length, masked=True) as writer:
+            for part in encode_conversations(template, named, Tally()):
+                writer.add(part)
+        rows = RowSet.open(folder)
+        batch = rows.batch(np.arange(rows.num_rows))
+        found: dict[str, list[int]] = {}
+        for row in range(rows.num_rows):
+            for piece, name in enumerate(rows.documents_of(row)):
+                targets = batch.targets[row][batch.documents[row] == piece]
+                found[name] = targets[targets != IGNORE].tolist()
+        del rows  # where a mapped file cannot be removed
+    return [found.get(one.id, []) for one in named]
 
 
 def the_question_is_a_prefix(subject: Loaded) -> str:
