@@ -149,12 +149,14 @@ def test_the_estimate_stands_on_what_is_there(monkeypatch, runs, tmp_path, capsy
         (["pretrain.batch_rows=null"], dial.pace(128, 3_000, 256, "muon").batch_rows, 4),
         (["pretrain.parallel.micro_batch_rows=2"], 2, 4),
         (["pretrain.parallel.dtype=bfloat16"], 4, 2),
+        (["pretrain.parallel.checkpoint_activations=true"], 4, 4),
     ],
 )
 def test_memory_is_that_of_the_rows_that_go_through_at_once(monkeypatch, tmp_path, values, rows, size):
     """All rows of an update fit at once."""
     row = shown(monkeypatch, tmp_path, "pretrain.parallel.device=cpu", *values)["pretrain"]
-    assert row[MEMORY] == console.size(model().training_bytes(rows, 256, size))
+    recomputed = "pretrain.parallel.checkpoint_activations=true" in values
+    assert row[MEMORY] == console.size(model().training_bytes(rows, 256, size, recomputed))
 
 
 def test_a_device_of_another_machine_is_said_once(monkeypatch, capsys):

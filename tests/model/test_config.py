@@ -71,6 +71,9 @@ def test_activation_bytes_are_those_that_backward_keeps(dtype):
         hidden = model(ids)
     assert sum(kept.values()) == pytest.approx(model.config.activation_bytes(4, 128, dtype.itemsize), rel=0.3)
     assert hidden.shape == (4, 128, 128)
+    inputs = model.config.layers * hidden.numel() * dtype.itemsize
+    of_one_block = model.config.activation_bytes(4, 128, dtype.itemsize) // model.config.layers
+    assert model.config.activation_bytes(4, 128, dtype.itemsize, recomputed=True) == inputs + of_one_block
 
 
 def test_cache_bytes_are_those_that_the_cache_takes():

@@ -17,7 +17,7 @@ from danlu import running
 from danlu.base import console
 from danlu.base.errors import UserError
 from danlu.base.world import World
-from danlu.parallel.collectives import joined, sum_over_ranks
+from danlu.parallel.collectives import joined, least_over_ranks, sum_over_ranks
 from danlu.parallel.launch import hearing, telling
 from danlu.recipe import Recipe
 from danlu.stages import prepare
@@ -45,7 +45,7 @@ def groups(world: World) -> list[int]:
         if number == 1 and world.is_first:
             time.sleep(LATE_SECONDS)
         with joined(world):
-            found.append(sum_over_ranks(world.rank + 1, world))
+            found += [sum_over_ranks(world.rank + 1, world), least_over_ranks(7 + world.rank, world)]
     return found
 
 

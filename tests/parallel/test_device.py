@@ -6,7 +6,7 @@ import torch
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
 from danlu.parallel import device
-from danlu.parallel.collectives import barrier, from_first, joined, sum_gradients, sum_over_ranks
+from danlu.parallel.collectives import barrier, from_first, joined, least_over_ranks, sum_gradients, sum_over_ranks
 from danlu.parallel.peak import matmul_peak
 from danlu.parallel.place import choose_compile, place
 from tests.train import material
@@ -47,12 +47,16 @@ def test_what_is_not_here_is_refused_by_name(name, dtype):
         device.discover(name, dtype)
 
 
-def test_threads_are_set_and_their_reason_said():
+def test_threads_hold_for_one_section_and_their_reason_is_said():
     before = torch.get_num_threads()
-    assert device.set_threads(1) == (1, "asked for")
-    assert device.set_threads(before)[0] == before
-    assert device.set_threads(None)[0] == before
-    assert device.describe(World())["threads"] == before
+    with device.threads(before + 1) as (count, reason):
+        assert (count, reason) == (before + 1, "asked for")
+        assert device.describe(World())["threads"] == torch.get_num_threads() == before + 1
+    with pytest.raises(RuntimeError, match="in the midst"), device.threads(before + 1):
+        raise RuntimeError("in the midst")
+    with device.threads(None) as (count, reason):  # the next section asks for nothing
+        assert count == torch.get_num_threads() == before
+        assert "torch's own" in reason
 
 
 def test_one_rank_is_told_what_it_said():
@@ -62,6 +66,7 @@ def test_one_rank_is_told_what_it_said():
         assert sum_over_ranks(3, world) == 3
         assert sum_over_ranks(values, world) is values
         assert from_first(2.5, world) == 2.5
+        assert least_over_ranks(4, world) == 4
         barrier(world)
         parameter = torch.nn.Parameter(values)
         sum_gradients([parameter], world)

@@ -35,7 +35,7 @@ from danlu.train.objectives import next_token
 from danlu.train.optimizers import Optimizer
 from danlu.train.planning import Choices, Horizon, Rehearsal, choose_micro_batch, plan_run
 from danlu.train.run import Run, carry_through
-from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
 from danlu.train.validation import Validation
 from tests.train import material
 
@@ -159,12 +159,14 @@ def consumed(folder: Path, world: World, out: str, die_at: int | None) -> Any:
 
 def planned(out: Path, learner: Learner, checkpoints: CheckpointSettings, pace: Pace) -> Plan:
     """The plan as a training stage makes it: `pace` is what the dial says today, and counts for a new run only."""
-    row_set, world = learner.samples.row_set, learner.world
+    row_set, world, parallel = learner.samples.row_set, learner.world, ParallelSettings(micro_batch_rows=2)
     choices = Choices(
         batch_rows=None,
         learning_rate=None,
         dial=lambda tokens: pace,
-        micro_batch_rows=lambda rows: choose_micro_batch(2, learner.model.config, world, rows, row_set.row_length)[0],
+        micro_batch_rows=lambda rows: choose_micro_batch(
+            parallel, learner.model.config, world, rows, row_set.row_length, 0
+        )[0],
         optimizer=OptimizerSettings(),
         watch=WatchSettings(evaluate_every=100),
         checkpoints=checkpoints,

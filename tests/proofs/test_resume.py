@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,17 @@ def test_O9_who_goes_on_with_other_kernels_is_told(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         campaign.attempt(_made(tmp_path / "run"), die_at=(3, 1), signal_=signal.SIGINT)
     monkeypatch.setattr(console, "warn_once", lambda text, **_: warnings.append(text))
-    monkeypatch.setattr(run_module, "kernel_set", lambda model: {**kernel_set(model), "torch": "9.9"})
+
+    def elsewhere(model, world, micro_batch_rows):
+        there = kernel_set(model, replace(world, dtype="bfloat16", size=2), micro_batch_rows + 1)
+        return {**there, "device": "another GPU", "torch": "9.9"}
+
+    monkeypatch.setattr(run_module, "kernel_set", elsewhere)
     campaign.attempt(tmp_path / "run")
-    assert [text for text in warnings if "now 9.9" in text and "last bit" in text]
+    (said,) = [text for text in warnings if "last bit" in text]
+    here = ("device cpu", "dtype float32", "ranks 1", "micro_batch_rows 2", f"torch {torch.__version__}")
+    there = ("another GPU", "bfloat16", "2", "3", "9.9")
+    assert all(f"{was}, now {now}" in said for was, now in zip(here, there, strict=True))
 
 
 def _made(folder: Path) -> Path:

@@ -35,9 +35,12 @@ METRICS = {"train/loss", "train/grad_norm", "train/lr", "train/tokens", "train/t
 
 @pytest.fixture(autouse=True)
 def _threads():
-    threads = torch.get_num_threads()
+    """What a section asks for ends with it, or the next one would run on as many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     yield
-    torch.set_num_threads(threads)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 def made(stage, folder, inputs: dict[str, Artifact], **settings) -> Artifact:

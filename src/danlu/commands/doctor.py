@@ -39,15 +39,15 @@ class Speed:
 
 def run(seconds: float) -> None:
     """Print the machine, the measured speed, and the table of what can be trained."""
-    from danlu.parallel.device import set_threads
+    from danlu.parallel.device import threads
     from danlu.train.settings import ParallelSettings
 
     console.heading("the machine")
     world = say_machine()
-    threads, _ = set_threads(ParallelSettings().threads)  # those of a recipe that says nothing about them
-    speeds = measure(world, seconds)
-    plural = "" if threads == 1 else "s"
-    console.heading(f"measured: training steps in {world.dtype}, {threads} thread{plural}, {seconds:g} seconds")
+    with threads(ParallelSettings().threads) as (count, _):  # those of a recipe that says nothing about them
+        speeds = measure(world, seconds)
+    plural = "" if count == 1 else "s"
+    console.heading(f"measured: training steps in {world.dtype}, {count} thread{plural}, {seconds:g} seconds")
     console.table(
         ["size", "parameters", "tokens/s", "GFLOP/s"],
         [(s.size, _typical(s.size).parameters().total, round(s.tokens_per_second), s.flops / 1e9) for s in speeds],

@@ -93,14 +93,16 @@ class Length:
 def _numbers(step: Step, steps: Mapping[str, Step], length: Length) -> tuple[object, ...]:
     """Exact where the section's inputs exist, else from the values on the page."""
     from danlu.train.dial import horizon_tokens
-    from danlu.train.planning import bytes_per_value, choose_micro_batch
+    from danlu.train.planning import activation_budget, bytes_per_value, choose_micro_batch
 
     config: Any = step.config
     model, row_length = _architecture(step, steps)
     world = _world(config)
     tokens = length.tokens if length.tokens is not None else horizon_tokens(model.parameters().total)
     pace = step.section.stage.module().pace(config, model, row_length, tokens)
-    rows, _ = choose_micro_batch(config.parallel.micro_batch_rows, model, world, pace.batch_rows, row_length)
+    budget = activation_budget(model, world)
+    rows, _ = choose_micro_batch(config.parallel, model, world, pace.batch_rows, row_length, budget)
+    recomputed = config.parallel.checkpoint_activations
     total = model.parameters().total
     disk = CHECKPOINT_BYTES_PER_PARAMETER * total * (config.checkpoints.keep + 1) + 4 * total
     flops = length.tokens * model.flops_per_token(row_length) if length.tokens is not None else None
@@ -110,7 +112,7 @@ def _numbers(step: Step, steps: Mapping[str, Step], length: Length) -> tuple[obj
         length.cell(length.tokens, "tokens", console.size(length.tokens or 0, "")),
         length.cell(length.updates, "updates", f"{length.updates or 0:,}"),
         length.cell(flops, "FLOPs", f"{flops or 0:.3g}"),
-        console.in_bytes(model.training_bytes(rows, row_length, bytes_per_value(world))),
+        console.in_bytes(model.training_bytes(rows, row_length, bytes_per_value(world), recomputed)),
         console.in_bytes(disk),
         length.cell(length.minutes, "minutes", f"{length.minutes or 0:.1f}"),
     )
@@ -178,18 +180,16 @@ def _world(config: Any) -> World:
 _measured: dict[tuple[str, str, int], float] = {}
 
 
-def _speed(world: World, threads: int | None) -> float:
+def _speed(world: World, asked: int | None) -> float:
     """This machine's training FLOP/s on the section's threads, measured once a process on the smallest size."""
-    from danlu.parallel.device import set_threads
+    from danlu.parallel.device import threads
 
-    before, _ = set_threads(None)
-    count, _ = set_threads(threads)
-    key = (world.device, world.dtype, count)
-    if key not in _measured:
-        from danlu.commands.doctor import measure
+    with threads(asked) as (count, _):
+        key = (world.device, world.dtype, count)
+        if key not in _measured:
+            from danlu.commands.doctor import measure
 
-        _measured[key] = max(speed.flops for speed in measure(world, SPEED_SECONDS, ("tiny",)))
-    set_threads(before)
+            _measured[key] = max(speed.flops for speed in measure(world, SPEED_SECONDS, ("tiny",)))
     return _measured[key]
 
 

@@ -84,22 +84,27 @@ class ModelConfig(Settings):
         attention_width = self.heads * self.head_width  # equal to `width` in every preset
         return 6.0 * self.parameters().matmul + 6.0 * self.layers * attention_width * row_length
 
-    def training_bytes(self, rows: int, row_length: int, bytes_per_activation: int) -> int:
+    def training_bytes(self, rows: int, row_length: int, bytes_per_activation: int, recomputed: bool = False) -> int:
         """Estimated peak memory of a training step with Adam: states, casts of the weights, and what backward keeps."""
         counts = self.parameters()
         casts = counts.matmul * bytes_per_activation if bytes_per_activation < 4 else 0
         return (
             counts.total * ADAM_BYTES_PER_PARAMETER
             + casts
-            + self.activation_bytes(rows, row_length, bytes_per_activation)
+            + self.activation_bytes(rows, row_length, bytes_per_activation, recomputed)
         )
 
-    def activation_bytes(self, rows: int, row_length: int, bytes_per_activation: int) -> int:
-        """Estimated bytes that the blocks keep for backward without checkpointing, attention probabilities included."""
+    def activation_bytes(self, rows: int, row_length: int, bytes_per_activation: int, recomputed: bool = False) -> int:
+        """Estimated bytes that the blocks keep for backward, attention probabilities included.
+
+        `recomputed`: of each block its input alone, besides the inside of the one that backward stands at.
+        """
         query, key_value = self.heads * self.head_width, self.kv_heads * self.head_width
         narrow = 4 * self.width + 4 * query + 4 * key_value + 4 * self.mlp_width + self.heads * row_length
         wide = 4 * self.width + query + key_value  # norms and rotary positions work in fp32
-        return rows * row_length * self.layers * (narrow * bytes_per_activation + wide * 4)
+        inside = narrow * bytes_per_activation + wide * 4
+        per_token = self.layers * self.width * bytes_per_activation + inside if recomputed else self.layers * inside
+        return rows * row_length * per_token
 
     def cache_bytes(self, slots: int, length: int, bytes_per_value: int) -> int:
         """Bytes of a key-value cache for `slots` sequences of `length` tokens."""

@@ -1,4 +1,4 @@
-"""What ranks tell each other: sums, broadcasts, barriers. With one rank every function returns what it was given.
+"""What ranks tell each other: sums, minima, broadcasts, barriers. With one rank all return what they were given.
 
 In: numbers or tensors and the `World`. Out: the same on every rank. Called by `train` and the stages. Gradients are
 summed here, not by torch's DistributedDataParallel, and after the last micro-batch: a sum (the loss already carries
@@ -53,6 +53,15 @@ def sum_over_ranks(value: Value, world: World) -> Value:
     number = torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64, device=world.device)
     dist.all_reduce(number)
     return number.item()  # type: ignore[return-value]
+
+
+def least_over_ranks(value: int, world: World) -> int:
+    """The smallest `value` of any rank, on every rank."""
+    if world.size == 1:
+        return value
+    number = torch.tensor(value, dtype=torch.int64, device=world.device)
+    dist.all_reduce(number, op=dist.ReduceOp.MIN)
+    return int(number)
 
 
 def from_first(value: float, world: World) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -88,11 +90,20 @@ def bfloat16_instructions() -> str | None:
     return next((flag for flag in BFLOAT16_FLAGS if known.get(flag)), None)
 
 
-def set_threads(count: int | None) -> tuple[int, str]:
-    """Let torch use `count` threads (None: as many as it found); returns the number in force and why."""
-    if count is not None and count != torch.get_num_threads():
+@contextmanager
+def threads(count: int | None) -> Iterator[tuple[int, str]]:
+    """Let torch use `count` threads (None: as many as it has) while the block runs; the number in force, and why.
+
+    Afterwards it has as many as before: what one section asks for is no matter to the next.
+    """
+    before = torch.get_num_threads()
+    if count is not None and count != before:
         torch.set_num_threads(count)
-    return torch.get_num_threads(), "asked for" if count is not None else "torch's own count of the cores"
+    try:
+        yield torch.get_num_threads(), "asked for" if count is not None else "torch's own count of the cores"
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def describe(world: World) -> dict[str, object]:

@@ -65,9 +65,14 @@ def choose_products(model: Transformer) -> str:
     return reason
 
 
-def kernel_set(model: Transformer) -> dict[str, str | int | bool]:
+def kernel_set(model: Transformer, world: World, micro_batch_rows: int) -> dict[str, str | int | bool]:
     """What besides seed and data decides a training to the last bit: bitwise promises hold where it is equal."""
+    on_gpu = world.device.startswith("cuda")
     return {
+        "device": torch.cuda.get_device_name(world.device) if on_gpu else world.device,
+        "dtype": world.dtype,
+        "ranks": world.size,
+        "micro_batch_rows": micro_batch_rows,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "capability": torch.backends.cpu.get_cpu_capability(),

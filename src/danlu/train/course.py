@@ -18,7 +18,8 @@ from danlu.base.errors import DataError
 from danlu.base.world import World
 from danlu.model.transformer import Transformer
 from danlu.parallel.allocator import keep_freed_memory
-from danlu.parallel.device import describe, set_threads
+from danlu.parallel.collectives import least_over_ranks
+from danlu.parallel.device import describe, threads
 from danlu.parallel.place import choose_compile, choose_products, place
 from danlu.shards.files import RowSet
 from danlu.train.dial import Pace
@@ -32,6 +33,7 @@ from danlu.train.planning import (
     Foretell,
     Horizon,
     Rehearsal,
+    activation_budget,
     choose_micro_batch,
     plan_run,
     stored_forecast,
@@ -100,14 +102,22 @@ class Course:
 
 def teach(course: Course, world: World) -> Outcome:
     """Place, plan, say, train; goes on where an earlier call for the same folder was cut off."""
+    with threads(course.config.parallel.threads) as (count, reason):
+        plural = "" if count == 1 else "s"
+        console.say(f"  {world.reason}; {count} thread{plural}: {reason}", style="dim")
+        return _teach(course, world)
+
+
+def _teach(course: Course, world: World) -> Outcome:
     config, lessons = course.config, course.lessons
     for name, rows, remedy in (("train", lessons.rows, MORE), ("validation", lessons.validation, MORE_HELD_OUT)):
         if rows.num_rows == 0 or rows.num_targets == 0:
             raise DataError(f"the {name} rows hold nothing to learn", where=rows.folder, remedy=remedy)
     model_config, row_length = course.model.config, lessons.rows.row_length
+    budget = least_over_ranks(activation_budget(model_config, world), world)
 
     def micro_batch(batch_rows: int) -> tuple[int, str]:
-        return choose_micro_batch(config.parallel.micro_batch_rows, model_config, world, batch_rows, row_length)
+        return choose_micro_batch(config.parallel, model_config, world, batch_rows, row_length, budget)
 
     placed = _placed(course, world)
     samples = Samples(lessons.rows, config.seed)
@@ -162,6 +172,8 @@ def seal_model(
     **facts: Any,
 ) -> None:
     """Write the manifest of a trained model; `sources` names files that it began with, `facts` are one stage's."""
+    with threads(course.config.parallel.threads):  # those that it was trained on
+        machine = describe(world)
     seal(
         course.out,
         kind="model",
@@ -174,20 +186,17 @@ def seal_model(
         seed=course.config.seed,
         sources=sources,
         diary=DIARY,
-        extra={"machine": describe(world), "order_hash": outcome.progress.order_hash, **facts},
+        extra={"machine": machine, "order_hash": outcome.progress.order_hash, **facts},
     )
 
 
 def _placed(course: Course, world: World) -> Transformer:
-    """The model in its place, on its threads: each choice is said with its reason."""
-    threads, threads_reason = set_threads(course.config.parallel.threads)
+    """The model in its place: each choice is said with its reason."""
     compiled, compile_reason = choose_compile(course.config.parallel.compile, course.model, world)
     model = place(course.model, world, compile="on" if compiled else "off")
     products = choose_products(model)
     memory = keep_freed_memory(world.device)[1]
     model.checkpoint_activations = course.config.parallel.checkpoint_activations
-    plural = "" if threads == 1 else "s"
-    console.say(f"  {world.reason}; {threads} thread{plural}: {threads_reason}", style="dim")
     console.say(f"  compile {'on' if compiled else 'off'}: {compile_reason}; {products}; {memory}", style="dim")
     return model
 

@@ -25,7 +25,7 @@ from danlu.shards.files import RowSet
 from danlu.train.dial import Pace
 from danlu.train.loop import Plan
 from danlu.train.schedules import Shape
-from danlu.train.settings import CheckpointSettings, OptimizerSettings, WatchSettings
+from danlu.train.settings import CheckpointSettings, OptimizerSettings, ParallelSettings, WatchSettings
 
 PLAN = "plan.json"
 LOOKS_IN_A_RUN, FEWEST_STEPS_BETWEEN_LOOKS = 10, 20
@@ -215,17 +215,31 @@ def bytes_per_value(world: World) -> int:
     return 2 if world.dtype == "bfloat16" else 4
 
 
+def activation_budget(config: ModelConfig, world: World) -> int:
+    """Bytes that activations may take on this rank: of a GPU a share of what the model and its optimizer leave.
+
+    By the GPU's size, not by what is free now: that is another amount after a rehearsal, and another when a run is
+    resumed, which must cut its batches as it did before.
+    """
+    if not world.device.startswith("cuda"):
+        return CPU_ACTIVATION_BYTES
+    states = config.training_bytes(0, 0, bytes_per_value(world))
+    left = torch.cuda.get_device_properties(world.device).total_memory - states
+    return max(0, int(left * GPU_ACTIVATION_SHARE))
+
+
 def choose_micro_batch(
-    asked: int | None, config: ModelConfig, world: World, batch_rows: int, row_length: int
+    parallel: ParallelSettings, config: ModelConfig, world: World, batch_rows: int, row_length: int, budget: int
 ) -> tuple[int, str]:
-    """Rows that go through the model at once, and why: as many of the rank's share as the activations allow."""
+    """Rows that go through the model at once, and why: as many of the rank's share as `budget` bytes allow.
+
+    `budget` is the least of all ranks', or they would compute different numbers of micro-batches of different shapes.
+    """
     mine = -(-batch_rows // world.size)
-    if asked is not None:
-        return min(asked, mine), "asked for"
-    budget = CPU_ACTIVATION_BYTES
-    if world.device.startswith("cuda"):
-        budget = int(torch.cuda.mem_get_info(world.device)[0] * GPU_ACTIVATION_SHARE)
-    per_row = config.activation_bytes(1, row_length, bytes_per_value(world))
+    if parallel.micro_batch_rows is not None:
+        return min(parallel.micro_batch_rows, mine), "asked for"
+    recomputed = parallel.checkpoint_activations
+    per_row = config.activation_bytes(1, row_length, bytes_per_value(world), recomputed)
     fitting = max(1, budget // per_row)
     parts = -(-mine // fitting)
     return -(-mine // parts), f"activations of {console.size(per_row)} a row within {console.size(budget)}"

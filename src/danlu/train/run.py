@@ -18,7 +18,6 @@ from danlu.base import console
 from danlu.base.artifact import digest
 from danlu.base.books import LawBroken, check_balance
 from danlu.base.errors import ArtifactError
-from danlu.model.transformer import Transformer
 from danlu.parallel.collectives import barrier
 from danlu.parallel.place import kernel_set
 from danlu.train import checkpoint
@@ -222,7 +221,8 @@ def _save(run: Run, progress: Progress, folder: Path) -> None:
             "optimizer": run.learner.optimizer.state(),
             "random": {"torch": torch.get_rng_state()},
         }
-        facts = {"progress": asdict(progress), "plan": plan_digest(run.plan), "kernels": kernel_set(run.learner.model)}
+        kernels = _kernels(run.learner, run.plan)
+        facts = {"progress": asdict(progress), "plan": plan_digest(run.plan), "kernels": kernels}
         checkpoint.save(folder, progress.step, parts, facts)
         checkpoint.prune(folder, run.checkpoints.keep, progress.best_step)
     barrier(run.learner.world)
@@ -259,11 +259,15 @@ def resume(learner: Learner, plan: Plan, folder: Path) -> Progress:
     learner.optimizer.load_state(found.tensors("optimizer"))
     torch.set_rng_state(found.tensors("random")["torch"])
     progress = Progress(**found.facts["progress"])
-    _say_resumed(found, plan, progress, learner.model)
+    _say_resumed(found, learner, plan, progress)
     return progress
 
 
-def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress, model: Transformer) -> None:
+def _kernels(learner: Learner, plan: Plan) -> dict[str, str | int | bool]:
+    return kernel_set(learner.model, learner.world, plan.micro_batch_rows)
+
+
+def _say_resumed(found: checkpoint.Checkpoint, learner: Learner, plan: Plan, progress: Progress) -> None:
     if progress.step >= plan.steps:
         console.say(f"  all {plan.steps:,} steps are done: nothing to train")
     elif 0 < plan.patience <= progress.stale_evaluations:
@@ -272,7 +276,7 @@ def _say_resumed(found: checkpoint.Checkpoint, plan: Plan, progress: Progress, m
         console.say(
             f"  going on after step {progress.step:,} of {plan.steps:,}; sample order so far {progress.order_hash[:12]}"
         )
-    before, now = found.facts.get("kernels", {}), kernel_set(model)
+    before, now = found.facts.get("kernels", {}), _kernels(learner, plan)
     differing = [
         f"{name} {before[name]}, now {now[name]}" for name in now if name in before and before[name] != now[name]
     ]
