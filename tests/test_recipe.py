@@ -145,7 +145,22 @@ def test_every_path_that_is_not_there_is_named_before_anything_starts(tmp_path, 
     with pytest.raises(ConfigError, match="7 problems") as caught:
         Recipe.from_dict(page, ["shard.row_lenght=256"])
     assert "did you mean 'row_length'" in str(caught.value)
-    assert "pretrain: this is not a model folder (e)" in str(caught.value)
+    assert "pretrain: this is not a model folder (e); give the folder of a model" in str(caught.value)
+
+
+@pytest.mark.parametrize("position", ["rope", "learned"])
+def test_rows_longer_than_the_context_are_refused_when_the_recipe_is_read(position):
+    page = {
+        "prepare": {"sources": ["python-docs"]},
+        "tokenizer": {},
+        "shard": {"row_length": 256},
+        "pretrain": {"model": {"position": position, "context_length": 256}},
+    }
+    Recipe.from_dict(page)
+    with pytest.raises(ConfigError, match="pretrain: rows of 512 tokens do not fit into a context of 256") as caught:
+        Recipe.from_dict(page, ["shard.row_length=512"])
+    assert "leave it out, or make shorter rows: shard.row_length=256" in str(caught.value)
+    Recipe.from_dict(page, ["shard.row_length=512", "pretrain.model={position: learned}"])
 
 
 @pytest.mark.parametrize(

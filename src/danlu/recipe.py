@@ -173,22 +173,24 @@ class Recipe:
         return wires, found
 
     def _refusals(self) -> list[str]:
-        """Sections that could do nothing with the model that is going to be trained: said now, not hours later."""
+        """Models that cannot be, and sections that could do nothing with one: said now, not hours later."""
         (configs, _), (wires, _) = self._configs(), self._wiring()
         modules = {section.name: section.stage.module() for section in self.sections}
-        found = []
+        shapes, found = {}, []
+        for name in (name for name, module in modules.items() if hasattr(module, "architecture")):
+            if name not in configs or _absent(configs[name], name):  # said elsewhere
+                continue
+            row_length = getattr(configs.get(wires[name].get("shards", "")), "row_length", 1)
+            try:
+                shapes[name] = modules[name].architecture(configs[name], vocabulary_size=1, row_length=row_length)
+            except UserError as error:
+                remedy = "" if error.remedy is None else f"; {error.remedy}"
+                found.append(f"{name}: {error.what} ({error.where}){remedy}")
         for name in (name for name, module in modules.items() if hasattr(module, "refusal")):
             origin = wires[name].get("model")
             while origin is not None and not hasattr(modules[origin], "architecture"):
                 origin = wires[origin].get("model")  # taught further: the shape stays that of its beginning
-            if origin is None or origin not in configs or _absent(configs[origin], origin):  # said elsewhere
-                continue
-            try:
-                smallest = modules[origin].architecture(configs[origin], vocabulary_size=1, row_length=1)
-            except UserError as error:  # the model to begin with: one problem of the page among others
-                found.append(f"{origin}: {error.what} ({error.where})")
-                continue
-            reason = modules[name].refusal(smallest)
+            reason = modules[name].refusal(shapes[origin]) if origin in shapes else None
             if reason is not None:
                 found.append(
                     f"{origin}.model: {name} cannot take it: {reason}; or switch the section off: {name}: false"

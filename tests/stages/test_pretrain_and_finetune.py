@@ -277,6 +277,32 @@ def test_prompts_are_of_pretraining():
         read_settings(finetune.Config, {"watch": {"prompts": ["x"]}}, "a recipe", "finetune")
 
 
+def test_rows_longer_than_the_context_of_a_given_model_are_refused(pretrained, inputs, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {"train": random_documents(20)}, {"train": random_conversations(10)})
+    both = {"corpus": corpus, "tokenizer": inputs["tokenizer"]}
+    rows = made(shard, tmp_path / "shards", both, row_length=256, max_rejected_share=1.0)
+    for stage, given, settings in (
+        (pretrain, {}, {"start": str(pretrained.folder)}),
+        (finetune, {"model": pretrained}, {}),
+        (pretrain, {}, {"model": SHAPE}),
+    ):
+        with pytest.raises(ConfigError, match="rows of 256 tokens do not fit into a context of 128"):
+            made(stage, tmp_path / "out", {**inputs, **given, "shards": rows}, **settings, **QUICK)
+        assert not list((tmp_path / "out").iterdir()), "before anything is planned"
+
+
+def test_each_prompt_has_the_context_for_itself_and_one_that_fills_it_is_refused(pretrained, inputs, tmp_path):
+    loaded, asked = convert.load(pretrained.folder), pretrain.Config(watch={"sample_tokens": 12})
+    short, long = [loaded.tokenizer.bos_id, 70, 71], [loaded.tokenizer.bos_id, *[70] * 120]
+    assert len(long) + asked.watch.sample_tokens > loaded.config.context_length
+    (alone,) = pretrain._continue(asked, loaded.model, loaded.tokenizer, [short])
+    assert pretrain._continue(asked, loaded.model, loaded.tokenizer, [short, long])[0] == alone
+    settings = {**PRETRAIN, "watch": {**QUICK["watch"], "prompts": ["the", "天" * 128]}}
+    with pytest.raises(ConfigError, match=r"a prompt cannot be continued[^!]*a context of 128"):
+        made(pretrain, tmp_path / "out", inputs, **settings)
+    assert not list((tmp_path / "out").iterdir()), "before anything is planned"
+
+
 def test_a_page_of_an_answer_is_one_line_of_the_table():
     assert finetune._in_short("yes\nno") == "yes no"
     assert finetune._in_short("a\n" * 500) == ("a " * 500)[: finetune.MOST_SHOWN] + "…"

@@ -20,7 +20,14 @@ from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import Settings
 from danlu.base.errors import DataError
 from danlu.train.dial import Pace
-from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
+from danlu.train.settings import (
+    CheckpointSettings,
+    Length,
+    OptimizerSettings,
+    ParallelSettings,
+    WatchSettings,
+    check_rows_fit,
+)
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
@@ -145,6 +152,8 @@ def _course(
     from danlu.train.course import Course, Lessons
 
     lessons = Lessons.open(shards, TRAINING_ROWS, VALIDATION_ROWS, tokenizer)
+    context = model.config.context_length
+    check_rows_fit(lessons.rows.row_length, context, lessons.rows.folder, "take a model of a longer context")
     asked = questions_of(lessons.validation, tokenizer, config.questions)
     return Course(
         out=out,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,17 @@ from danlu import stages
 from danlu.base import console
 from danlu.base.artifact import MANIFEST, Artifact, digest, hash_file, open_artifact
 from danlu.base.config import ReadPath, Settings
-from danlu.base.errors import DataError, nearest, no_such_folder
+from danlu.base.errors import ConfigError, DataError, nearest, no_such_folder
 from danlu.model.config import PRESETS, VOCABULARY_MULTIPLE, ModelConfig, padded_rows, preset
 from danlu.train import dial
-from danlu.train.settings import CheckpointSettings, Length, OptimizerSettings, ParallelSettings, WatchSettings
+from danlu.train.settings import (
+    CheckpointSettings,
+    Length,
+    OptimizerSettings,
+    ParallelSettings,
+    WatchSettings,
+    check_rows_fit,
+)
 
 if TYPE_CHECKING:
     from danlu.model.transformer import Transformer
@@ -97,15 +105,21 @@ def source_fingerprint(config: Config) -> str | None:
 
 
 def architecture(config: Config, vocabulary_size: int, row_length: int) -> ModelConfig:
-    """The model that `config` means for a tokenizer and rows of this length; `show` calls it too."""
+    """The model that `config` means for a tokenizer and rows of this length; ConfigError where they do not fit into it.
+
+    Reading a recipe and `show` call it too.
+    """
     rows = padded_rows(vocabulary_size)
     if config.start is not None:
         from danlu.convert.reader import architecture as architecture_of
 
         found = architecture_of(Path(config.start).expanduser())
+        check_rows_fit(row_length, found.context_length, config.start, "begin with a model of a longer context")
         return found.model_copy(update={"vocabulary_size": max(rows, found.vocabulary_size)})
     shape = {"context_length": max(row_length, PRESETS[config.size]["context_length"]), **config.model}
-    return preset(config.size, rows, **shape)
+    made = preset(config.size, rows, **shape)
+    check_rows_fit(row_length, made.context_length, "model.context_length", "leave it out")
+    return made
 
 
 def pace(config: Config, model: ModelConfig, row_length: int, tokens: int) -> dial.Pace:
@@ -158,9 +172,10 @@ def _beginning(config: Config, tokenizer: Tokenizer, row_length: int) -> tuple[T
     from danlu.model.initialise import initialise
     from danlu.model.transformer import Transformer
 
+    shape = architecture(config, tokenizer.size, row_length)
     if config.start is not None:
         return fitted(convert.load(Path(config.start).expanduser()), tokenizer), {}
-    model = Transformer(architecture(config, tokenizer.size, row_length))
+    model = Transformer(shape)
     initialise(model, config.seed)
     if config.embeddings is None:
         return model, {}
@@ -185,6 +200,7 @@ def _course(
     from danlu.train.course import Course
 
     row_length = lessons.rows.row_length
+    given = _given(config, tokenizer, model.config.context_length)
     return Course(
         out=out,
         model=model,
@@ -195,7 +211,7 @@ def _course(
         learning_rate=config.learning_rate,
         dial=lambda tokens: pace(config, model.config, row_length, tokens),
         began_at=began_at,
-        show=lambda: _continue(config, model, tokenizer, lessons.validation),
+        show=lambda: _continue(config, model, tokenizer, given or _beginnings(lessons.validation, model, tokenizer)),
         foretell=lambda tokens: forecast.predict(
             forecast.likeness(config.model_dump(mode="json"), inputs, stages.in_full), tokens
         ),
@@ -207,25 +223,38 @@ def _judge(band: Mapping[str, float] | None, reached: float) -> dict[str, float]
     return None if band is None else {**band, "reached": reached}
 
 
-def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: RowSet) -> list[dict[str, Any]]:
-    """What the model makes of the fixed prompts: those of the config, or the beginnings of held-out rows."""
+def _given(config: Config, tokenizer: Tokenizer, context_length: int) -> list[list[int]]:
+    """The prompts of the config in ids; ConfigError, on every rank and before any step, where one leaves no room."""
+    bos = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
+    prompts = [[*bos, *tokenizer.encode(text)] for text in config.watch.prompts]
+    for text, prompt in zip(config.watch.prompts, prompts, strict=True):
+        if not 0 < len(prompt) < context_length:
+            raise ConfigError(
+                "a prompt cannot be continued",
+                where="watch.prompts",
+                found=f"{text!r:.80}: {len(prompt):,} tokens, and a context of {context_length:,}",
+                remedy=f"give one of 1 to {context_length - 1:,} tokens",
+            )
+    return prompts
+
+
+def _continue(
+    config: Config, model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]]
+) -> list[dict[str, Any]]:
+    """What the model makes of the fixed prompts; each may fill the context for itself."""
     from danlu.infer.engine import Engine, Request
     from danlu.infer.sampling import Sampling
 
-    bos = [tokenizer.bos_id] if tokenizer.bos_id is not None else []
-    prompts = [[*bos, *tokenizer.encode(text)] for text in config.watch.prompts] or _beginnings(rows, tokenizer)
-    room = model.config.context_length - max(len(prompt) for prompt in prompts)
-    sampling = Sampling(
-        temperature=0.7,
-        top_p=0.95,
-        seed=config.seed,
-        max_tokens=min(config.watch.sample_tokens, room),
-        stop_ids=tokenizer.stop_ids,
-    )
+    length = model.config.context_length
+    sampling = Sampling(temperature=0.7, top_p=0.95, seed=config.seed, stop_ids=tokenizer.stop_ids)
+    requests = [
+        Request(tuple(prompt), replace(sampling, max_tokens=min(config.watch.sample_tokens, length - len(prompt))))
+        for prompt in prompts
+    ]
     was_training = model.training
     model.eval()
-    engine = Engine(model, num_slots=len(prompts), length=model.config.context_length, vocabulary_limit=tokenizer.size)
-    answers = engine.run([Request(tuple(prompt), sampling) for prompt in prompts])
+    engine = Engine(model, num_slots=len(prompts), length=length, vocabulary_limit=tokenizer.size)
+    answers = engine.run(requests)
     model.train(was_training)
     return [
         {"prompt": tokenizer.decode(prompt), "text": tokenizer.decode(answer)}
@@ -233,15 +262,16 @@ def _continue(config: Config, model: Transformer, tokenizer: Tokenizer, rows: Ro
     ]
 
 
-def _beginnings(rows: RowSet, tokenizer: Tokenizer) -> list[list[int]]:
-    """The first tokens of some held-out rows, evenly spread; none ends inside a character."""
+def _beginnings(rows: RowSet, model: Transformer, tokenizer: Tokenizer) -> list[list[int]]:
+    """The first tokens of some held-out rows, evenly spread; none ends inside a character or fills the context."""
     import numpy as np
 
     chosen = np.arange(min(PROMPTS, rows.num_rows)) * rows.num_rows // min(PROMPTS, rows.num_rows)
     batch = rows.batch(chosen)
+    most = min(PROMPT_TOKENS, model.config.context_length - 1)
     found = []
     for ids, document in zip(batch.ids, batch.documents, strict=True):
-        beginning = ids[document == 0][:PROMPT_TOKENS].tolist()
+        beginning = ids[document == 0][:most].tolist()
         while len(beginning) > 1 and tokenizer.decode(beginning).endswith("\ufffd"):
             beginning.pop()
         found.append(beginning)

@@ -1,7 +1,8 @@
 """The nested settings that pre-training and fine-tuning share: optimizer, watching, checkpoints, placement.
 
-In: values from a recipe. Out: frozen settings. Called by the two training stages' `Config`. Torch-free, so that reading
-a recipe stays quick; the meaning of each value is in the file that uses it.
+In: values from a recipe. Out: frozen settings, and the error about rows that no setting here can mend. Called by the
+two training stages. Torch-free, so that reading a recipe stays quick; the meaning of each value is in the file that
+uses it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,23 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from danlu.base.config import Count, Settings
+from danlu.base.errors import ConfigError
 
 WITHOUT_EFFECT: dict[str, dict[str, tuple[str, ...]]] = {
     "name": {"sgd": ("beta1", "beta2", "epsilon"), "adam": ("momentum",), "adamw": ("momentum",), "muon": ()},
     "schedule": {"constant": ("decay", "floor"), "cosine": ("decay",), "linear": ("decay",), "wsd": ()},
 }
 """Choice of the optimizer -> what is chosen -> the values that it does not read."""
+
+
+def check_rows_fit(row_length: int, context_length: int, where: object, otherwise: str) -> None:
+    """ConfigError where the rows are longer than the context that the model declares and may have positions for."""
+    if row_length > context_length:
+        raise ConfigError(
+            f"rows of {row_length:,} tokens do not fit into a context of {context_length:,}",
+            where=where,
+            remedy=f"{otherwise}, or make shorter rows: shard.row_length={context_length}",
+        )
 
 
 class Length(Settings):
