@@ -72,7 +72,8 @@ def without_masks() -> None:
     def batch(self: RowSet, rows: Any) -> Any:
         found = packed(self, rows)
         places = np.broadcast_to(np.arange(found.ids.shape[1]), found.ids.shape)
-        return replace(found, documents=np.zeros_like(found.documents), positions=places.astype(found.positions.dtype))
+        one = np.minimum(found.documents, 0)  # padding stays padding
+        return replace(found, documents=one, positions=places.astype(found.positions.dtype))
 
     RowSet.batch = batch  # type: ignore[method-assign]
 
@@ -183,11 +184,9 @@ def windows(pieces: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], list[S
 
 def ours_judged(run: Path, made: Path) -> dict[str, Any]:
     """The same of a model folder of ours."""
-    import torch
-
     from danlu import convert
 
-    model = convert.load(made, dtype=torch.float32).model.eval()
+    model = convert.load(made, dtype="float32").model.eval()
     return judged(run, lambda ids: model.head(model(ids)))
 
 
