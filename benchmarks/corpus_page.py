@@ -1,12 +1,11 @@
 """What `corpus_speed.py` measured, as the last section of `docs/results/speed.md` and as numbers of the stages' pages.
 
-In: `docs/results/corpus-speed.json`. Out: the section and the rows in both languages. Called by `corpus_speed.py`, and
-alone: python benchmarks/corpus_page.py. No number of them is written by hand.
+In: what `docs/results/corpus-speed.json` holds. Out: the section and the rows in both languages. Called by
+`speed_page.py`. No number of them is written by hand.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,13 @@ from words import Words
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results" / "corpus-speed.json"
 SIDES = ("datatrove", "danlu")
-STAGES = {"prepare": "prepare", "prepare_similar": "prepare, similar", "tokenizer": "tokenizer", "shard": "shard"}
+STAGES = {
+    "prepare": "prepare",
+    "prepare_similar": "prepare, similar",
+    "tokenizer": "tokenizer",
+    "shard": "shard",
+    "shard_reference": "shard",
+}
 LAST_ROW = {
     "prepare": "`stages.prepare.seconds`",
     "tokenizer": "`seconds.tokenizer`",
@@ -25,15 +30,10 @@ LAST_ROW = {
 Found = dict[str, Any]
 
 
-def write() -> None:
-    """Both sections and the rows of six pages, in place of what stood there."""
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+def write_rows(found: Found) -> None:
+    """The rows of six pages, in place of what stood there."""
     for chinese in (False, True):
-        say = Words(chinese)
-        end = say("", ".zh") + ".md"
-        page = DOCS / "results" / f"speed{end}"
-        before = page.read_text(encoding="utf-8").partition(f"{heading(say)}\n")[0]
-        page.write_text(before.rstrip("\n") + "\n\n" + section(found, chinese), encoding="utf-8")
+        end = Words(chinese)("", ".zh") + ".md"
         for stage, told in LAST_ROW.items():
             page = DOCS / "stages" / f"{stage}{end}"
             lines = [line for line in page.read_text(encoding="utf-8").split("\n") if f"[{RESULTS.name}]" not in line]
@@ -50,16 +50,16 @@ def heading(say: Words) -> str:
 def section(found: Found, chinese: bool) -> str:
     """The section of the page on speed, to its end."""
     say = Words(chinese)
-    command = "python benchmarks/corpus_speed.py chain stages memory --text TEXT --peer PEER/bin/python"
+    commands = "\n".join(dict.fromkeys(found[part]["command"] for part in ("chain", "stages", "memory")))
     parts = [heading(say), *beside(found["chain"], say), *alone(found["stages"], say), *held(found["memory"], say)]
-    return "\n\n".join([*parts, f"```bash\n{command}\n```"]) + "\n"
+    return "\n\n".join([*parts, f"```bash\n{commands}\n```"]) + "\n"
 
 
 def beside(found: Found, say: Words) -> list[str]:
     """The chain of both sides."""
-    date, peers = found["machine"]["date"], found["machine"]["peer"]
-    versions = ", ".join(f"{name} {version}" for name, version in peers.items())
-    ours = f"Python {found['machine']['python']}, numpy {found['machine']['numpy']}"
+    date, versions = found["measured_at"], found["versions"]
+    theirs = ", ".join(f"{name[7:]} {version}" for name, version in versions.items() if name.startswith("peers' "))
+    ours = f"Python {versions['python']}, numpy {versions['numpy']}"
     total = found["text_bytes"] // 1_000_000
     english, zh = (f"{found[language]['after_quality']['agreement']:.1%}" for language in ("en", "zh"))
     heads = [
@@ -80,30 +80,70 @@ def beside(found: Found, say: Words) -> list[str]:
     return [
         say(
             "The quality rules of C4, Gopher and FineWeb, then near-duplicates by 14 bands of 8 MinHashes, beside\n"
-            f"datatrove: {total} MB of text, half of it Chinese, on {date}, with one thread each; every part went\n"
-            f"through both sides in turn. Ours: {ours}; theirs: {versions}.\n"
+            f"datatrove: {total} MB of text, half of it Chinese, on one core; every part went through both sides in\n"
+            f"turn. {found['machine']}; {date}; {state(found, say)}. Ours: {ours}; theirs: {theirs}.\n"
             "Where the machine does other work too, the clock tells little; the time of the processor hardly\n"
             "changes. The pages are cut from books, laws, manuals and Wikipedia, and every tenth comes again with\n"
             "two words put in.",
             "C4、Gopher、FineWeb 的质量规则，然后用 14 带、每带 8 个 MinHash 找近似重复，与 datatrove 相比：\n"
-            f"{total} MB 文本，中文占一半，{date}，各用一个线程，文本的每一份轮流经过双方。\n"
-            f"我们：{ours}；对方：{versions}。\n"
+            f"{total} MB 文本，中文占一半，只用一个核，文本的每一份轮流经过双方。\n"
+            f"{found['machine']}；{date}；{state(found, say)}。我们：{ours}；对方：{theirs}。\n"
             "机器还忙着别的工作时，时钟时间说明不了多少，处理器时间则几乎不变。\n"
             "文本取自书籍、法律、手册和维基百科，切成一页一页，每第十页添上两个词再出现一次。",
         ),
         say(
-            "A ratio says something only where both do the same work. datatrove is set so that both sides read the\n"
-            "papers alike; what was set, and why, stands at the head of\n"
+            "One thing the two do differently, and it is costly: datatrove cuts every text into words with spaCy and\n"
+            "jieba; danlu does not, it takes what stands between spaces and, in Chinese, runs of characters. Limits\n"
+            "were adapted on both sides so that they judge alike all the same; which, and why, stands at the head of\n"
             "[corpus_peer.py](../../benchmarks/corpus_peer.py). After the rules the two agree on\n"
             f"{english} of the English documents and on {zh} of the Chinese ones. Which rules dropped the rest, on\n"
             "either side, is in [corpus-speed.json](corpus-speed.json).",
-            "双方做的事相同，比值才有意义。datatrove 的设置使双方对论文的理解一致；设了什么、为什么，写在\n"
-            "[corpus_peer.py](../../benchmarks/corpus_peer.py) 开头。\n"
+            "双方有一处做法不同，而且费时：datatrove 用 spaCy 和 jieba 给每篇文本分词；\n"
+            "danlu 不分词，只取空格之间的部分，中文则取连续的若干个字。双方的界限都作了调整，使判断仍然一致；\n"
+            "调了什么、为什么，写在 [corpus_peer.py](../../benchmarks/corpus_peer.py) 开头。\n"
             f"规则之后，双方在 {english} 的英文文档和 {zh} 的中文文档上判断一致。\n"
             "其余的在双方各被哪些规则剔除，见 [corpus-speed.json](corpus-speed.json)。",
         ),
         say.table(heads, [chain_row(found[language], language) for language in ("en", "zh")]),
+        say(
+            "The two halves apart, in MB per second of the processor. danlu does both at once: its second half is "
+            "what\n"
+            "it takes longer than the quality rules alone.",
+            "两半分开，处理器每秒 MB。danlu 两半同时做：它的后一半是比只做质量规则多用的时间。",
+        ),
+        say.table(
+            [
+                ("text", "文本"),
+                ("quality: datatrove", "质量：datatrove"),
+                ("danlu", "danlu"),
+                ("ratio", "比"),
+                ("near-duplicates: datatrove", "近似重复：datatrove"),
+                ("danlu", "danlu"),
+                ("ratio", "比"),
+            ],
+            [halves_row(found[language]["halves"], language) for language in ("en", "zh")],
+        ),
     ]
+
+
+def state(found: Found, say: Words) -> str:
+    """Commit and load."""
+    busy = say("the machine had other work too", "机器同时还忙着别的工作")
+    told = [f"{say('commit', '提交')} {found['commit']}", f"{say('load before', '测量前负载')} {found['load_before']}"]
+    return say("; ", "；").join([*told, *([busy] if found["busy"] else [])])
+
+
+def halves_row(found: Found, language: str) -> list[str]:
+    """Quality and near-duplicates of both sides; a dash where a difference of two runs was no time at all."""
+    numbers = [
+        number
+        for half in ("quality", "near_duplicates")
+        for number in (
+            *((found[half]["mb_per_processor_second"][side], ".2f") for side in SIDES),
+            (found[half]["ratio_of_processor_time"], ".1f"),
+        )
+    ]
+    return [language, *("–" if number is None else f"{number:{form}}" for number, form in numbers)]
 
 
 def chain_row(found: Found, language: str) -> list[str]:
@@ -122,23 +162,34 @@ def chain_row(found: Found, language: str) -> list[str]:
 
 def alone(found: Found, say: Words) -> list[str]:
     """The stages one by one."""
-    total, date = found["text_bytes"] // 1_000_000, found["machine"]["date"]
+    total, date = found["text_bytes"] // 1_000_000, found["measured_at"]
     heads = [
         ("stage", "阶段"),
+        ("MB read", "读入 MB"),
         ("MB/s", "MB/s"),
         ("MB per second of the processor", "处理器每秒 MB"),
         ("memory, MB", "内存（MB）"),
     ]
     return [
         say(
-            f"The stages on {total} MB of the same text, with their default settings and one thread, on {date}:",
-            f"各阶段处理 {total} MB 同样的文本，默认设置，单线程，{date}：",
+            f"The stages on {total} MB of the same text, with their default settings and on one core, on {date}; "
+            "medians\n"
+            f"of {found['rounds']} rounds, {state(found, say)}. Each is measured by the text that it reads: `prepare`"
+            " by\n"
+            "the raw text, `tokenizer` by the sample that it learns from, `shard` by what it encodes, with the "
+            "encoder\n"
+            "that is named.",
+            f"各阶段处理 {total} MB 同样的文本，默认设置，只用一个核，{date}；{found['rounds']} 轮的中位数，"
+            f"{state(found, say)}。\n"
+            "各按它读入的文本计算：`prepare` 按原始文本，`tokenizer` 按它学习用的取样，`shard` 按它编码的文本，所用"
+            "编码器已注明。",
         ),
         say.table(
             heads,
             [
                 [
-                    name,
+                    f"{name}, {found[key]['encoder']['name']}" if "encoder" in found[key] else name,
+                    f"{found[key]['text_bytes'] / 1e6:.1f}",
                     f"{found[key]['mb_per_second']:.1f}",
                     f"{found[key]['mb_per_processor_second']:.1f}",
                     f"{found[key]['peak_mb']:,}",
@@ -154,9 +205,9 @@ def held(found: Found, say: Words) -> list[str]:
     heads = [("text", "文本"), ("documents", "文档"), ("memory, MB", "内存（MB）")]
     return [
         say(
-            f"The most memory that `prepare` with near-duplicates held, on {found['machine']['date']}. A document\n"
+            f"The most memory that `prepare` with near-duplicates held, on {found['measured_at']}. A document\n"
             "costs what tells its text and its id when they come again, some 70 bytes:",
-            f"带近似去重的 `prepare` 所占的最大内存，{found['machine']['date']}。\n"
+            f"带近似去重的 `prepare` 所占的最大内存，{found['measured_at']}。\n"
             "每个文档只占用来认出相同文本和相同标识的约 70 字节：",
         ),
         say.table(heads, [[size, f"{one['documents']:,}", f"{one['peak_mb']:,}"] for size, one in sizes(found)]),
@@ -176,10 +227,13 @@ def rows(found: Found, stage: str, chinese: bool) -> list[str]:
     speed = {
         "prepare": say("raw text that one core cleans in a second of its time", "一个核每秒处理器时间清理的原始文本"),
         "tokenizer": say(
-            "corpus for which one core learns a vocabulary in a second of its time; it looks at a sample",
-            "一个核每秒处理器时间为多少语料学成词表；看的是取样",
+            "text of the sample that one core learns from in a second of its time",
+            "一个核每秒处理器时间学习的取样文本",
         ),
-        "shard": say("text that one core turns into rows in a second of its time", "一个核每秒处理器时间变成行的文本"),
+        "shard": say(
+            f"text that one core turns into rows in a second of its time with {stages['shard']['encoder']['name']}",
+            f"一个核每秒处理器时间变成行的文本，用 {stages['shard']['encoder']['name']}",
+        ),
     }[stage]
     told = [
         (
@@ -188,6 +242,10 @@ def rows(found: Found, stage: str, chinese: bool) -> list[str]:
         ),
         (f"stages.{stage}.peak_mb", say("MB of memory that it held at the most", "所占的最大内存（MB）")),
     ]
+    if stage == "shard":
+        reference = stages["shard_reference"]["encoder"]["name"]
+        path = "stages.shard_reference.mb_per_processor_second"
+        told.append((path, say(f"the same with `{reference}`, the reference", f"用参照库 `{reference}`")))
     if stage == "prepare":
         told += [
             (
@@ -208,7 +266,3 @@ def rows(found: Found, stage: str, chinese: bool) -> list[str]:
     return [
         f"| {values[path]} | [{RESULTS.name}](../results/{RESULTS.name}) `{path}` | {text} |" for path, text in told
     ]
-
-
-if __name__ == "__main__":
-    write()

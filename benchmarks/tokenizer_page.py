@@ -1,18 +1,13 @@
-"""Write the section on tokenizers of `docs/results/speed.md` and `speed.zh.md` from what `tokenizer_speed.py` measured.
+"""The section on tokenizers of `docs/results/speed.md` and `speed.zh.md`, from what `tokenizer_speed.py` measured.
 
-In: `docs/results/tokenizers.json`. Out: both pages, whose other sections stay as they are. A test holds the pages
-against this text:
-
-    python benchmarks/tokenizer_page.py
+In: what `docs/results/tokenizers.json` holds. Out: the section. Called by `speed_page.py`; a test holds the pages
+against it.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 DECISION = "../decisions/0012-fast-tokenizers.md"
 
 
@@ -34,16 +29,31 @@ def learning_rows(found: dict[str, Any]) -> str:
     )
 
 
+def measured_at(found: dict[str, Any]) -> str:
+    """The day."""
+    return found["measured_at"] if "measured_at" in found else found["date"]
+
+
+def state(found: dict[str, Any], *, chinese: bool) -> str:
+    """What else the machine did; a run that stored no load was one beside other work."""
+    if found.get("busy", True):
+        return "机器同时还忙着别的工作" if chinese else "while the machine had other work too"
+    load, commit = found["load_before"], found["commit"]
+    return f"测量前负载 {load}，提交 {commit}" if chinese else f"load before {load}, commit {commit}"
+
+
 def section(found: dict[str, Any], *, chinese: bool) -> str:
     """The whole section in one of the two languages."""
     versions = (", ", "，")[chinese].join(f"{name} {version}" for name, version in found["versions"].items())
     encoded = found["one core"]["tokenizers"]["bytes"] / 1e6
     learnt = found["learning"]["danlu"]["bytes"] / 1e6
+    times = found.get("learning_rounds", 1)
     if chinese:
+        rounds = "一轮，按表中顺序" if times == 1 else f"{times} 轮的中位数"
         return f"""## 分词
 
 `shard` 阶段编码时每秒处理的文本（MB）：共 {encoded:.0f} MB，中英文各半，用 danlu 自己的 {found["vocabulary"]:,} 词表；
-各库轮流，取 {found["rounds"]} 轮中位数；{found["machine"]}，{found["date"]}，机器同时还忙着别的工作。
+各库轮流，取 {found["rounds"]} 轮中位数；{found["machine"]}，{measured_at(found)}，{state(found, chinese=True)}。
 Python {found["python"]}；{versions}。
 “冷”是第一遍，“热”是同一文本的第二遍；倒数第二列除以处理器秒数（单核，冷），而不是时钟秒数。
 内存是单核时的峰值（MB），含全部文本。**各库给出的编号完全相同。**
@@ -55,7 +65,7 @@ Python {found["python"]}；{versions}。
 `shard.encoder: auto` 取已安装的最快的一个（`pip install 'danlu[fast]'`），
 前提是它在样本上给出的编号与参照库相同（[决定 12]({DECISION})）。用哪一个，各行的字节都一样。
 
-从同样文本的 {learnt:.0f} MB 中学 {found["vocabulary"]:,} 个词元，一轮：
+从同样文本的 {learnt:.0f} MB 中学 {found["vocabulary"]:,} 个词元，{rounds}：
 
 | 学习用 | MB/s | 每处理器秒 | 内存 |
 |---|---:|---:|---:|
@@ -68,11 +78,12 @@ gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都替代�
 {found["command"]}
 ```
 """
+    rounds = "one round in the order of the table" if times == 1 else f"medians of {times} rounds"
     return f"""## Tokenizers
 
 MB of text a second through the encoding of the `shard` stage: {encoded:.0f} MB, half English and half Chinese, with
 danlu's own vocabulary of {found["vocabulary"]:,}; medians of {found["rounds"]} rounds in which the libraries took
-turns; {found["machine"]}, {found["date"]}, while the machine had other work too. Python {found["python"]}; {versions}.
+turns; {found["machine"]}, {measured_at(found)}, {state(found, chinese=False)}. Python {found["python"]}; {versions}.
 Cold is the first pass over the text and warm the second; the last column but one divides by processor seconds
 (one core, cold) instead of seconds of the clock. Memory is the peak in MB on one core, with all of the text.
 **All of them give the same ids.**
@@ -84,7 +95,7 @@ Cold is the first pass over the text and warm the second; the last column but on
 `shard.encoder: auto` takes the fastest of those that are installed (`pip install 'danlu[fast]'`) once it has given the
 reference's ids on a sample ([decision 12]({DECISION})). The rows are the same bytes with any of them.
 
-Learning {found["vocabulary"]:,} tokens from {learnt:.0f} MB of the same text, one round:
+Learning {found["vocabulary"]:,} tokens from {learnt:.0f} MB of the same text, {rounds}:
 
 | learning by | MB/s | per processor second | memory |
 |---|---:|---:|---:|
@@ -98,20 +109,3 @@ trainer's place.
 {found["command"]}
 ```
 """
-
-
-def main() -> None:
-    """Put the section after the one on decoding, in the place of an older one of its own."""
-    found = json.loads((RESULTS / "tokenizers.json").read_text(encoding="utf-8"))
-    for name, chinese in (("speed.md", False), ("speed.zh.md", True)):
-        parts = (RESULTS / name).read_text(encoding="utf-8").rstrip("\n").split("\n## ")
-        own, before = ("分词", "解码") if chinese else ("Tokenizers", "Decoding")
-        parts = [part for part in parts if not part.startswith(f"{own}\n")]
-        place = next(number for number, part in enumerate(parts) if part.startswith(f"{before}\n")) + 1
-        parts.insert(place, section(found, chinese=chinese).removeprefix("## "))
-        text = "\n## ".join(part.rstrip("\n") + "\n" for part in parts)
-        (RESULTS / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,8 @@
 """Measure encoding and the learning of byte-pair vocabularies by each installed library; ids and merges are compared.
 
 In: a folder of real text with `en/` and `zh/`, and the folder of a tokenizer. Out: `docs/results/tokenizers.json`;
-`tokenizer_page.py` tells it. Every measurement is a process of its own, and in each round the libraries take turns:
+`speed_page.py` tells it. Every measurement is a process of its own, and in each round the libraries take turns, each
+round beginning with another; medians are told:
 
     pip install gigabpe sentencepiece  # only to be measured: danlu does not use them
     python benchmarks/tokenizer_speed.py --text TEXT --tokenizer TOKENIZER
@@ -22,21 +23,20 @@ import importlib.util
 import json
 import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from corpus_speed import texts
-from operators import processor
+import speed_page
+from machine import add_options, peak_mb, stamp
+from rounds import in_turn, middle
+from texts import LANGUAGES, files, texts
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, trainers
 
@@ -55,9 +55,9 @@ MIN_FREQUENCY, MAX_TOKEN_LENGTH = 2, 15
 
 def documents(folder: Path, most: int) -> Iterator[str]:
     """The texts of both languages up to `most` bytes, half of them Chinese."""
-    for language in ("en", "zh"):
+    for language in LANGUAGES:
         left = most // 2
-        for text in chain.from_iterable(texts(path) for path in sorted((folder / language).iterdir())):
+        for text in chain.from_iterable(map(texts, files(folder, language))):
             left -= len(text.encode())
             if left < 0:
                 break
@@ -156,10 +156,6 @@ LEARNERS: dict[str, Callable[[list[str], Path], Any]] = {
 TASKS = {"encoding": encoding, "learning": learning}
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def installed(names: Any) -> list[str]:
     return [name for name in names if importlib.util.find_spec(name) is not None]
 
@@ -175,14 +171,6 @@ def measured(options: argparse.Namespace, task: str, name: str, cores: int | Non
         return json.loads(answer.read_text())
 
 
-def middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of the numbers of several rounds; what is the same in all of them stays."""
-    first = rounds[0]
-    if isinstance(first, dict):
-        return {key: middle([one[key] for one in rounds]) for key in first}
-    return round(statistics.median(rounds), 2) if isinstance(first, float) else first
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True, help="a folder of real text with en/ and zh/")
@@ -191,40 +179,42 @@ def main() -> None:
     parser.add_argument("--learning-megabytes", type=int, default=50, help="text that is learnt from")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)
+    add_options(parser, RESULTS)
     options = parser.parse_args()
     if options.side:
         task, name, most, answer = options.side
         Path(answer).write_text(json.dumps(TASKS[task](name, options.text, options.tokenizer, int(most))))
         return
+    stamped = stamp(options)
     ways = {"one core": 1, "all cores": None}
     rows: dict[str, dict[str, list[Any]]] = {way: {} for way in (*ways, "learning")}
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for way, cores in ways.items():
-            for name in installed(ENCODERS):
+            for name in in_turn(installed(ENCODERS), number):
                 found = measured(options, "encoding", name, cores, options.megabytes * 1_000_000)
                 rows[way].setdefault(name, []).append(found)
                 console.say(f"{way}, {name}: {found['cold']['mb_per_second']:.1f} MB/s cold")
-    for name in installed(LEARNERS):
-        found = measured(options, "learning", name, None, options.learning_megabytes * 1_000_000)
-        rows["learning"].setdefault(name, []).append(found)
-        console.say(f"learning, {name}: {found['mb_per_second']:.2f} MB/s")
-    table = {way: {name: middle(rounds) for name, rounds in sides.items()} for way, sides in rows.items()}
+        for name in in_turn(installed(LEARNERS), number):
+            found = measured(options, "learning", name, None, options.learning_megabytes * 1_000_000)
+            rows["learning"].setdefault(name, []).append(found)
+            console.say(f"learning, {name}: {found['mb_per_second']:.2f} MB/s")
+    order = {**dict.fromkeys(ways, installed(ENCODERS)), "learning": installed(LEARNERS)}
+    table = {way: {name: middle(sides[name]) for name in order[way]} for way, sides in rows.items()}
     hashes = {one["ids"] for way in ways for rounds in rows[way].values() for one in rounds}
     merges = {table["learning"][name]["merges"] for name in ("tokenizers", "gigabpe") if name in table["learning"]}
     record = {
-        "machine": f"{os.cpu_count()} cores, {processor()}",
+        **stamped,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("danlu", *installed({**fast.MAKERS, **LEARNERS}))},
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "command": "python benchmarks/tokenizer_speed.py --text TEXT --tokenizer TOKENIZER"
-        f" --megabytes {options.megabytes} --learning-megabytes {options.learning_megabytes} --rounds {options.rounds}",
         "vocabulary": Tokenizer.load(options.tokenizer).size,
         "rounds": options.rounds,
+        "learning_rounds": options.rounds,
         "ids_equal": len(hashes) == 1,
         "merges_equal": len(merges) == 1,
         **table,
     }
-    RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    options.result.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    speed_page.write_after(options.result)
 
 
 if __name__ == "__main__":

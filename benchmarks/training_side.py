@@ -1,9 +1,9 @@
-"""One side of `training.py`: a process that trains a model of given sizes, some steps whenever it is told to.
+"""One side of `training.py`: a process that trains a model of given sizes, for some seconds whenever it is told to.
 
-In: a side, a size, a dtype; then numbers of steps, one a line, on standard input. Out: lines of JSON on standard
-output: first the seconds from the start of the process to the end of the first step, then those of each segment, at the
-end the peak memory. Needs the peer's package for a peer's side and danlu for ours; the same made-up ids for all, which
-the Trainer alone shuffles.
+In: a side, a size, a dtype; then numbers of seconds, one a line, on standard input: it takes whole steps until they
+have passed. Out: lines of JSON on standard output: first the seconds from the start of the process to the end of the
+first step, then steps and seconds of each segment, at the end the peak memory. Needs the peer's package for a peer's
+side and danlu for ours; the same made-up ids for all, which the Trainer alone shuffles.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from machine import peak_mb
 
 SIZES = {
     "11m": {"width": 288, "layers": 6, "heads": 6, "mlp": 768, "vocabulary": 8192, "length": 256, "rows": 16},
@@ -52,11 +52,12 @@ def main() -> None:
         step()
         tell(first_step_seconds=time.time() - options.began_at)
         for line in sys.stdin:
-            started_at = time.perf_counter()
-            for _ in range(int(line)):
+            steps, started_at = 0, time.perf_counter()
+            while steps == 0 or time.perf_counter() - started_at < float(line):
                 step()
-            tell(seconds=time.perf_counter() - started_at)
-        tell(peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+                steps += 1
+            tell(steps=steps, seconds=time.perf_counter() - started_at)
+        tell(peak_mb=peak_mb())
 
     SIDES[options.side](SIZES[options.size], options.dtype, drive)
 
@@ -67,8 +68,8 @@ def rows_of(size: dict[str, int], step: int) -> np.ndarray:
     return random.integers(0, size["vocabulary"], size=(size["rows"], size["length"] + 1))
 
 
-def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> None:
-    """Our loop's own update, documents masked."""
+def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None], optimizer_name: str = "adamw") -> None:
+    """Our loop's own update, documents masked, with the optimizer of the others."""
     from danlu.base.world import World
     from danlu.model.config import ModelConfig
     from danlu.model.initialise import initialise
@@ -116,7 +117,7 @@ def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> No
     keep_freed_memory("cpu")
     compiled, _ = choose_compile("auto", model, world)
     place(model, world, compile="on" if compiled else "off")
-    optimizer = Optimizer(model, OptimizerSettings(name="adamw"), LEARNING_RATE)
+    optimizer = Optimizer(model, OptimizerSettings(name=optimizer_name), LEARNING_RATE)
     learner = Learner(model, optimizer, next_token, MadeUp(), world)
     plan = Plan(
         total_samples=2**40,
@@ -133,6 +134,13 @@ def danlu(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> No
     )
     progress = Progress()
     drive(lambda: update(learner, plan, progress, time.perf_counter))
+
+
+def danlu_default(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> None:
+    """The same with the optimizer that our recipes take where they name none."""
+    from danlu.train.settings import OptimizerSettings
+
+    danlu(size, dtype, drive, OptimizerSettings().name)
 
 
 def litgpt(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> None:
@@ -182,7 +190,10 @@ def litgpt(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> N
 
 
 def trainer(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> None:
-    """`transformers.Trainer` with its defaults on a Llama of the same sizes; a step is one turn of its own loop."""
+    """`transformers.Trainer` on a Llama of the same sizes; a step is one turn of its own loop.
+
+    Its optimizer is AdamW by default, its learning rate falls by default.
+    """
     import tempfile
     import threading
 
@@ -245,7 +256,7 @@ def trainer(size: dict[str, int], dtype: str, drive: Callable[[Step], None]) -> 
     running.train()
 
 
-SIDES = {"danlu": danlu, "litgpt": litgpt, "trainer": trainer}
+SIDES = {"danlu": danlu, "litgpt": litgpt, "trainer": trainer, "danlu_default": danlu_default}
 
 if __name__ == "__main__":
     main()

@@ -1,15 +1,30 @@
-"""Our sides of the benchmarks still run: what they measure changes with the code they call."""
+"""Our sides of the benchmarks still run, what they measure is worked out rightly, and the pages tell it."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from tests.docs.pages import benchmark
+from tests.docs.pages import ROOT, benchmark
 
 TINY = {"width": 32, "layers": 1, "heads": 2, "mlp": 64, "vocabulary": 128, "length": 32, "rows": 2}
+CLOCKS = ("seconds", "processor_seconds")
+STAMP = {
+    "machine": "2 cores",
+    "threads": 1,
+    "commit": "abc",
+    "load_before": 0.11,
+    "busy": False,
+    "measured_at": "2026-11-22",
+    "command": "python benchmarks/training.py",
+}
 
 
 def test_our_side_of_training_makes_steps():
@@ -73,3 +88,121 @@ def test_the_dials_fit_finds_a_rule_that_it_was_given():
 
 def test_every_variant_of_the_ablation_has_a_chinese_name():
     assert list(benchmark("learning").VARIANTS) == list(benchmark("learning_page").CHINESE)
+
+
+def test_a_process_tells_its_own_peak_and_not_its_parents():
+    """What `getrusage` tells outlives `exec`: a small child of a large process would be told as large."""
+    held = bytearray(b"x" * 200_000_000)
+    code = "import resource, machine; print(machine.peak_mb(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "benchmarks"
+    ).stdout.split()
+    assert len(held) == 200_000_000
+    assert int(told[0]) < 100
+
+
+def test_a_machine_at_work_is_not_measured_on_unless_that_is_said(monkeypatch):
+    machine = benchmark("machine")
+    loads = [2.0, 1.0, 0.2]
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (loads.pop(0) if len(loads) > 1 else loads[0], 0, 0))
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: None)
+    assert machine.load_before(busy=False) == 0.2, "the load of what has just ended fades"
+    loads[0] = 2.0
+    with pytest.raises(SystemExit, match=r"its load is 2\.0"):
+        machine.load_before(busy=False)
+    assert machine.load_before(busy=True) == 2.0
+
+
+def test_a_result_names_the_whole_command_and_no_folder_of_the_machine(monkeypatch):
+    machine = benchmark("machine")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/benchmarks/training.py"])
+    options = argparse.Namespace(
+        what=["chain"], peers="/a/bin/python3", text=Path("t"), sizes=["11m", "110m"], rounds=3, side=None, busy=True
+    )
+    assert machine.command(options, positional=("what",)) == (
+        "python benchmarks/training.py chain --peers PEERS/bin/python --text TEXT --sizes 11m 110m --rounds 3"
+    )
+
+
+def test_a_ratio_is_of_one_round_and_each_side_comes_first_as_often():
+    rounds = benchmark("rounds")
+    found = rounds.paired([4575, 4367, 4442, 4573, 4551], [2127, 2281, 2232, 2322, 2268])
+    assert round(found["ratio"], 2) == 1.99, "the ratio of the medians is 2.01"
+    assert found["least_ratio"] == round(4367 / 2281, 5)
+    assert rounds.paired([2.0], [1.0], [4.0])["ratio"] == 0.5, "the faster of the others counts"
+    orders = [rounds.in_turn("abc", number) for number in range(3)]
+    assert ["".join(place) for place in zip(*orders, strict=True)] == ["abc", "bca", "cab"]
+
+
+SIDE = """
+import json, os, pathlib, sys, tempfile
+if sys.argv[1] == "dies":
+    sys.exit("this side lacks a package")
+pathlib.Path(tempfile.mkdtemp(), "left behind").touch()
+print(json.dumps({"first_step_seconds": 1.0}), flush=True)
+for line in sys.stdin:
+    print(json.dumps({"steps": 2, "seconds": {"danlu": 1.0, "danlu_default": 2.0}.get(sys.argv[1], 4.0)}), flush=True)
+print(json.dumps({"peak_mb": 100 if "danlu" in sys.argv[1] else 200, "folder": tempfile.gettempdir()}))
+"""
+
+
+def test_training_is_told_as_it_was_measured_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    training, page = benchmark("training"), benchmark("speed_page")
+    (tmp_path / "side.py").write_text(SIDE)
+    (tmp_path / "folders").mkdir()
+    monkeypatch.setattr(training, "SIDE", tmp_path / "side.py")
+    monkeypatch.setattr(training.tempfile, "tempdir", str(tmp_path / "folders"))
+    with pytest.raises(SystemExit, match="this side lacks a package"):
+        training.Side("dies", sys.executable, "11m", "float32", 1)
+    python = dict.fromkeys(training.SIDES, sys.executable)
+    found = training.measure("11m", "float32", python, threads=1, starts=2, rounds=2, seconds=0)
+    assert not list((tmp_path / "folders").iterdir())
+    assert found["to_the_faster"] == {"ratio": 4.0, "least_ratio": 4.0, "ratios": [4.0] * 4}
+    assert found["default_to_the_faster"]["ratio"] == 2.0
+    assert [len(found["danlu"][key]) for key in ("segments", "first_steps_seconds", "peaks_mb")] == [4, 2, 2]
+    stored = {
+        "11m float32": {
+            **found,
+            "optimizers": {"danlu_default": training.default_optimizer()},
+            "starts": 2,
+            "seconds_of_a_segment": 0,
+            **STAMP,
+            "versions": {"python": "3.11", "torch": "2.0", "peers' litgpt": "0.5"},
+        }
+    }
+    for chinese in (False, True):
+        told = "\n\n".join(page.training(stored, page.Words(chinese)))
+        assert "| 11m float32 | 8,192 | 2,048 | 2,048 | 4.00 | 4.00 | 1.0 | 1.0 | 1.0 | 100 | 200 | 200 |" in told
+        assert "| 11m float32 | 4,096 | 2.00 | 2.00 | 1.0 | 100 |" in told
+        assert "Muon" in told
+        assert "0.11" in told
+
+
+def test_decoding_is_compared_by_its_logits_too(monkeypatch):
+    pytest.importorskip("transformers")
+    decoding, page = benchmark("decoding"), benchmark("speed_page")
+    monkeypatch.setitem(decoding.SIZES, "tiny", {**TINY, "length": 128})
+    monkeypatch.setattr(decoding, "NEW", 4)
+    exact, half = (decoding.measure("tiny", dtype, rounds=2, seconds=0) for dtype in ("float32", "bfloat16"))
+    for batch in ("batch 1", "batch 16"):
+        for way in decoding.WAYS[:2]:
+            assert exact[batch]["agreement"][way]["same_tokens"] == 1.0
+            assert exact[batch]["agreement"][way]["along_their_tokens"]["greatest_difference"] < 1e-4
+        assert 0 < half[batch]["agreement"]["to_fp32"]["danlu"]["greatest_difference"] < 0.1
+    told = page.logits({"tiny bfloat16": half}, page.Words(False))[1]
+    assert told.count("\n") == 1 + 2 * 5, "two pairs, and three against fp32, of either batch"
+
+
+def test_the_halves_of_a_chain_add_up_to_the_whole():
+    runs = {
+        "datatrove": [
+            {kind: {"quality": 6.0, "near_duplicates": 3.0, "both": 9.0} for kind in CLOCKS} | {"peak_mb": 7}
+        ],
+        "danlu": [{**dict.fromkeys(CLOCKS, 1.0), "peak_mb": 5}],
+        "danlu_quality": [{**dict.fromkeys(CLOCKS, 0.75), "peak_mb": 4}],
+    }
+    found = benchmark("corpus_speed").speeds(runs, megabytes=9.0)
+    assert (found["ratio"], found["halves"]["quality"]["ratio_of_processor_time"]) == (9.0, 8.0)
+    assert found["halves"]["near_duplicates"]["ratio_of_processor_time"] == 12.0
+    assert found["halves"]["near_duplicates"]["mb_per_processor_second"] == {"datatrove": 3.0, "danlu": 36.0}
+    assert found["peak_mb"] == {"datatrove": 7, "danlu": 5}
