@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 from collections import Counter
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from danlu.base.errors import UserError
+from danlu.base.world import World
 from danlu.infer.engine import Engine, Event, Request
 from danlu.infer.generate import generate
 from danlu.infer.runner import Runner
 from danlu.infer.sampling import Sampling
+from danlu.parallel.place import place
 from tests import tiny
 
 WAIT_SECONDS = 60
@@ -189,6 +192,44 @@ def test_the_log_says_how_many_were_decoded_together(model):
     tested.run([Request(prompts()[index], Sampling(temperature=0, max_tokens=5)) for index in range(8)])
     assert max(entry.decoding for entry in tested.log) == 8
     assert sum(entry.tokens for entry in tested.log) == sum(len(prompt) for prompt in prompts()[:8]) + 8 * 4
+
+
+def test_a_long_prompt_does_not_pad_the_short_ones_to_its_length(model, monkeypatch):
+    tested, computed = engine(model, num_slots=16, step_tokens=512), []
+    forward = tested.model.forward
+
+    def counted(ids, **given):
+        computed.append(ids.numel())
+        return forward(ids, **given)
+
+    monkeypatch.setattr(tested.model, "forward", counted)
+    lengths = [2] * 7 + [100] + [3] * 7
+    for length in lengths:
+        tested.submit(Request(tuple(range(20, 20 + length)), Sampling(temperature=0, max_tokens=2)))
+    tested.step()
+    assert tested.log[0].tokens == sum(lengths)
+    assert sum(computed) <= 2 * sum(lengths)
+
+
+def test_decoding_leaves_the_compiler_to_training(model, monkeypatch):
+    """Each length of the cache would be a graph, and after a few of them training's shape would stay eager."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *given, **kept: compile_(*given, backend=backend, **kept))
+    placed = place(copy.deepcopy(model), World(dtype="bfloat16"), compile="on")
+    sampling = Sampling(temperature=0, max_tokens=20)
+    tested = engine(placed)
+    tested.decoder = None
+    assert len(tested.run([Request(prompt, sampling) for prompt in prompts()[:3]])[0]) == 20
+    assert not graphs
+    ids = torch.tensor([prompts()[4]])
+    placed.train()(ids).float().sum().backward()
+    assert len(graphs) == 1, "one for all blocks"
 
 
 def test_a_row_that_is_not_finite_ends_alone(model, monkeypatch):

@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from danlu.base.records import Message
 from danlu.base.world import World
+from danlu.infer.engine import Engine, Request
 from danlu.infer.generate import generate
 from danlu.infer.sampling import Sampling
 from danlu.parallel.place import CPP_COMPILERS, place
@@ -108,12 +110,19 @@ def test_O9_a_compiled_run_resumes_to_the_same_bits(tmp_path):
         place(learner.model, World(), compile="on")
         return learner
 
+    torch.compiler.reset()
+    counters.clear()
     whole, progress = fresh(), Progress()
+    # A run shows what its model says before the first step; a resumed one does not.
+    tested = Engine(whole.model, num_slots=1, length=64, vocabulary_limit=material.VOCABULARY)
+    tested.decoder = None
+    tested.run([Request((8, 9, 10), Sampling(temperature=0.0, max_tokens=20))])
     while progress.step < 20:
         update(whole, plan, progress, lambda: 0.0)
         if progress.step == 10:
             parts = {"model": parameters_by_name(whole.model), "optimizer": whole.optimizer.state()}
             checkpoint.save(tmp_path / "checkpoints", 10, parts, {})
+    assert counters["stats"]["unique_graphs"] == 1, "training's one shape, and nothing of the sample's"
     resumed, progress = fresh(), Progress(step=10)
     saved = checkpoint.newest_valid(tmp_path / "checkpoints")
     load_parameters(resumed.model, saved.tensors("model"))

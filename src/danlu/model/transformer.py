@@ -101,6 +101,10 @@ class Transformer(nn.Module):
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
                 x = checkpoint(block, x, rotary, sight, use_reentrant=False)
+            elif cache is not None:
+                # Past the compiler, where `parallel` has set one: every length of the cache and every layer would be a
+                # graph of its own, and when there are too many it leaves training's shape uncompiled without a word.
+                x = block.forward(x, rotary, sight)
             else:
                 x = block(x, rotary, sight)
         return self.norm(x)

@@ -22,6 +22,8 @@ from danlu.parallel.collectives import broadcast
 
 COMPILE_FROM_PARAMETERS = 20_000_000
 """Below, on a CPU, eager is as fast and starts at once (two Zen 5 cores, bf16, 1M to 3M parameters: equal)."""
+SHAPES = 64
+"""Graphs of a block: whole and last micro-batches, in training and validation, of every section and rehearsal."""
 CPP_COMPILERS = ("g++", "clang++", "c++")
 FIRST_GPP = 12
 """From this version on g++ knows every instruction set that torch writes for."""
@@ -35,6 +37,8 @@ def place(model: Transformer, world: World, *, compile: str = "off") -> Transfor
     if choose_compile(compile, model, world)[0]:
         if world.device == "cpu":
             _trust_the_processor()
+        # Past the limit the compiler leaves new shapes eager; all sections of a process count towards it together.
+        torch._dynamo.config.recompile_limit = SHAPES
         for block in model.blocks:
             block.compile(dynamic=False)  # fixed shapes: one kernel for all steps, or bitwise promises would not hold
     broadcast(model, world)
