@@ -98,8 +98,11 @@ def test_every_token_and_every_target_is_kept(tmp_path_factory, lengths, row_len
     assert rows.num_targets == batch.num_targets
 
 
-def test_subsets_keep_their_rows(tmp_path):
+def test_subsets_keep_their_rows(tmp_path, monkeypatch):
     rows = written(tmp_path / "set", encoded([[8 + number] * 5 for number in range(10)]), row_length=5)
+    with monkeypatch.context() as patch:  # of a whole set not one piece is copied
+        patch.setattr(RowSet, "_pieces_of", None)
+        assert (rows.num_tokens, rows.num_targets) == (50, 40)
     part = rows.subset(np.array([7, 2, 3]))
     assert (part.num_rows, part.num_tokens, part.num_targets) == (3, 15, 12)
     assert part.batch(np.array([1])).ids.tolist() == rows.batch(np.array([2])).ids.tolist()

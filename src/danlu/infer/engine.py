@@ -27,6 +27,7 @@ from danlu.parallel.place import choose_products
 
 STEP_TOKENS = 512
 """Tokens of one step: large enough to keep two cores or a small GPU busy, small enough that decoding is not held up."""
+PADDED = 2
 LOG_ENTRIES = 10_000
 PADDING = -1
 
@@ -163,8 +164,8 @@ class Engine:
             return
         decoding = [work for work in plan if work.num_tokens == 1]
         prefilling = [work for work in plan if work.num_tokens > 1]
-        # Two passes, since one would pad every decoding row to the length of the longest prompt.
-        for group in (decoding, prefilling):
+        # Passes of their own, since one would pad every row to the length of the longest prompt.
+        for group in (decoding, *alike(prefilling)):
             if group:
                 self._compute(group)
         entry = StepEntry(
@@ -225,6 +226,20 @@ class Engine:
         if reason is not None:
             del self._sequences[sequence.id]
             self.scheduler.finish(sequence)
+
+
+def alike(prefilling: Ordered[Work]) -> list[list[Work]]:
+    """Work of like length together: with its padding a group computes at most `PADDED` times the tokens it holds."""
+    groups: list[list[Work]] = []
+    real = 0
+    for work in sorted(prefilling, key=lambda work: -work.num_tokens):
+        if groups and (len(groups[-1]) + 1) * groups[-1][0].num_tokens <= PADDED * (real + work.num_tokens):
+            groups[-1].append(work)
+            real += work.num_tokens
+        else:
+            groups.append([work])
+            real = work.num_tokens
+    return [sorted(group, key=lambda work: work.sequence.slot) for group in groups]
 
 
 def choose_together(logits: Tensor, sequences: Ordered[Sequence]) -> list[Choice | None]:

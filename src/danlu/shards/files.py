@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -184,15 +185,20 @@ class RowSet:
         """Records that the whole set was made of, also where it is a subset."""
         return int(self.facts["num_records"])
 
-    @property
+    @cached_property
     def num_tokens(self) -> int:
         """Tokens of all rows, padding not counted."""
-        return int(self._pieces_of(np.arange(self.num_rows))["length"].sum(dtype=np.int64))
+        return self._sum("length")
 
-    @property
+    @cached_property
     def num_targets(self) -> int:
         """Tokens of all rows that are learnt."""
-        return int(self._pieces_of(np.arange(self.num_rows))["targets"].sum(dtype=np.int64))
+        return self._sum("targets")
+
+    def _sum(self, field: str) -> int:
+        """Of a whole set straight from the map: all its pieces at once would be gigabytes."""
+        pieces = self.pieces if self.selection is None else self._pieces_of(np.arange(self.num_rows))
+        return int(pieces[field].sum(dtype=np.int64))
 
     def require(self, tokenizer: Tokenizer) -> None:
         """ArtifactError unless these rows were made with this tokenizer and the present chat template."""
