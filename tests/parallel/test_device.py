@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,8 @@ import torch
 
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
-from danlu.parallel import device
+from danlu.parallel import device, peak
 from danlu.parallel.collectives import barrier, from_first, joined, least_over_ranks, sum_gradients, sum_over_ranks
-from danlu.parallel.peak import matmul_peak
 from danlu.parallel.place import choose_compile, place
 from tests.train import material
 
@@ -95,8 +95,40 @@ def test_compile_without_a_compiler_is_refused(monkeypatch):
 
 def test_the_peak_is_the_best_of_several_products():
     ticks = iter([0.0, 0.0, 2.0, 2.0, 2.5, 2.5, 9.0, 9.0, 9.0])
-    peak = matmul_peak(World(), seconds=3.0, clock=lambda: next(ticks))
-    assert peak > 0
+    assert peak.matmul_peak(World(), seconds=3.0, clock=lambda: next(ticks)) > 0
+
+
+def test_the_peak_waits_for_the_device_that_it_measures(monkeypatch):
+    waited = []
+    monkeypatch.setattr(peak, "GPU_SIDE", 8)
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    assert peak.matmul_peak(World(device="meta"), seconds=0.0) > 0
+    assert waited == ["meta"]
+
+
+def test_a_gpu_is_the_current_one_and_deterministic_while_it_trains(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    with joined(World(device="cuda:1")):  # alone, too
+        assert chosen == ["cuda:1"]
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    with joined(World()):
+        assert not torch.are_deterministic_algorithms_enabled()
+    assert chosen == ["cuda:1"]
+
+
+def test_a_gpus_library_is_told_before_its_first_product(monkeypatch):
+    monkeypatch.delenv(device.WORKSPACE[0], raising=False)
+    device.discover("cpu", "float32")
+    assert device.WORKSPACE[0] not in os.environ
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv(device.WORKSPACE[0], ":16:8")
+    assert device.discover("cuda", "float32").device == "cuda:0"
+    assert os.environ[device.WORKSPACE[0]] == ":16:8", "what somebody has chosen stays"
+    monkeypatch.delenv(device.WORKSPACE[0])
+    device.discover("cuda", "float32")
+    assert os.environ[device.WORKSPACE[0]] == device.WORKSPACE[1]
 
 
 def test_only_two_modules_speak_to_other_ranks():

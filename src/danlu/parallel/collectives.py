@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from danlu.base.world import World
+from danlu.parallel.device import prepared
 from danlu.parallel.launch import corner
 
 BUCKET_BYTES = 25 * 2**20
@@ -28,16 +29,21 @@ Value = TypeVar("Value", int, float, Tensor)
 @contextmanager
 def joined(world: World) -> Iterator[World]:
     """Hold the process group open while the block runs: gloo on CPUs, NCCL on GPUs, none for a single rank."""
-    if world.size == 1 or dist.is_initialized():
-        yield world
-        return
-    if world.device.startswith("cuda"):
-        torch.cuda.set_device(world.device)
+    with prepared(world):
+        if world.size == 1 or dist.is_initialized():
+            yield world
+            return
+        with _group(world):
+            yield world
+
+
+@contextmanager
+def _group(world: World) -> Iterator[None]:
     backend = "nccl" if world.device.startswith("cuda") else "gloo"
     # A corner of its own: in the store of an earlier group the ranks would find each other's old addresses.
     dist.init_process_group(backend, store=corner(world), rank=world.rank, world_size=world.size, timeout=TIMEOUT)
     try:
-        yield world
+        yield
     finally:
         dist.destroy_process_group()
 

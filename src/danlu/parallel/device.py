@@ -21,12 +21,16 @@ from danlu.base.world import World
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 """Names in /proc/cpuinfo of the instruction sets with which oneDNN multiplies bf16 faster than fp32."""
 DTYPES = ("float32", "bfloat16")
+WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""What NVIDIA's library wants to be told, before its first product, to give equal bits each time."""
 
 
 def discover(device: str = "auto", dtype: str = "auto") -> World:
     """The `World` of this process: rank and size from torchrun, device and dtype as asked or as the machine allows."""
     rank, size, local_rank = (_number(name, default) for name, default in _TORCHRUN)
     chosen, device_reason = _device(device, local_rank)
+    if chosen.startswith("cuda"):
+        os.environ.setdefault(*WORKSPACE)
     number, dtype_reason = _dtype(dtype, chosen)
     peers = f"rank {rank} of {size}; " if size > 1 else ""
     return World(rank, size, local_rank, chosen, number, f"{peers}{chosen}: {device_reason}; {number}: {dtype_reason}")
@@ -104,6 +108,28 @@ def threads(count: int | None) -> Iterator[tuple[int, str]]:
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def prepared(world: World) -> Iterator[None]:
+    """While the block runs, a GPU is torch's current one and computes the same bits each time; a CPU does so anyway.
+
+    Strictly: with warnings alone torch would leave the backward pass of masked attention as it is. An operation without
+    a deterministic kernel would be an error that names it; training uses none.
+    """
+    if not world.device.startswith("cuda"):
+        yield
+        return
+    torch.cuda.set_device(world.device)
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filling
 
 
 def describe(world: World) -> dict[str, object]:

@@ -38,6 +38,6 @@ def matmul_peak(
             started_at = clock()
             product(left, right)
             if world.device != "cpu":
-                torch.accelerator.synchronize()
+                torch.accelerator.synchronize(world.device)
             best = min(best, max(clock() - started_at, 1e-9))
     return 2.0 * side**3 / best
