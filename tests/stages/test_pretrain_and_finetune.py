@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from danlu.base import console
 from danlu.base.artifact import Artifact, open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import ArtifactError, ConfigError, UserError
+from danlu.commands import sections
 from danlu.shards.files import RowSet
 from danlu.stages import finetune, pretrain, shard, tokenizer
 from danlu.train import dial, planning, speed
@@ -132,6 +134,32 @@ def test_a_run_that_was_stopped_ends_where_the_undisturbed_one_does(pretrained, 
     for name in ("model.safetensors", "config.json", "samples.jsonl"):
         assert (continued.folder / name).read_bytes() == (pretrained.folder / name).read_bytes(), name
     assert continued.manifest["order_hash"] == pretrained.manifest["order_hash"]
+
+
+def test_a_run_out_of_patience_is_told_so_however_often_it_is_cut_off(inputs, tmp_path, monkeypatch):
+    """Killed before its manifest was written, it has no step left to say that patience ran out, or how fast it was."""
+    losses, measure = itertools.count(1.0), Validation.measure
+    monkeypatch.setattr(
+        Validation, "measure", lambda self, model, world: {**measure(self, model, world), "loss": next(losses)}
+    )
+    settings = {**PRETRAIN, "watch": {**QUICK["watch"], "patience": 1}}
+    first = made(pretrain, tmp_path / "out", inputs, **settings)
+    assert (first.metrics["steps"], first.metrics["stopped_early"]) == (8, True)
+    assert first.metrics["tokens_per_second"] > 0
+    (first.folder / "manifest.json").unlink()
+    again = made(pretrain, tmp_path / "out", inputs, **settings)
+    assert again.manifest["order_hash"] == first.manifest["order_hash"]
+    told = ("steps", "used_step", "stopped_early", "tokens_per_second", "mfu")
+    assert [again.metrics[name] for name in told] == [8, 4, True, None, None]
+    assert sections.speed(again.metrics) == ""
+
+
+def test_a_damaged_plan_is_named(inputs, tmp_path):
+    (tmp_path / "out").mkdir()
+    for damage in ('{"total_samp', "[1]"):
+        (tmp_path / "out" / "plan.json").write_text(damage)
+        with pytest.raises(ArtifactError, match=r"the plan of the run cannot be read[^!]*plan\.json"):
+            made(pretrain, tmp_path / "out", inputs, **PRETRAIN)
 
 
 def test_a_checkpoint_of_another_plan_is_refused(pretrained, inputs, tmp_path):

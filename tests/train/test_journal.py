@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from danlu.base.errors import ArtifactError
 from danlu.train.journal import Journal
 
 
@@ -20,6 +23,25 @@ def test_a_resumed_run_tells_every_step_once(tmp_path):
         journal.metrics(4, {"train/loss": 0.0})
     assert steps(tmp_path / "metrics.jsonl") == [1, 2, 3, 4]
     assert steps(tmp_path / "samples.jsonl") == [0]
+
+
+def test_a_damaged_line_is_dropped_with_what_is_told_again_and_named_where_it_would_be_missed(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = [json.dumps({"step": step}) for step in range(1, 8)]
+    for damage in ('{"step": 5, "tr', "\0" * 9, '{"loss": 1}', "[5]", "\udcff"):
+        path.write_bytes("\n".join([*whole[:4], damage, *whole[5:], ""]).encode("utf-8", "surrogateescape"))
+        for step in (5, 6):
+            with pytest.raises(ArtifactError, match=r"metrics\.jsonl, line 5"):
+                Journal(tmp_path, step)
+        Journal(tmp_path, 4).__exit__()
+        assert steps(path) == [1, 2, 3, 4]
+    path.write_text("?\n")
+    Journal(tmp_path, -1).__exit__()
+    assert steps(path) == [], "a run that begins again tells everything again"
+    sample = '{"step": 4}\n'
+    (tmp_path / "samples.jsonl").write_text(f"{sample}?\n{sample}")
+    with pytest.raises(ArtifactError, match=r"samples\.jsonl, line 2"):
+        Journal(tmp_path, 4)
 
 
 def test_trackers_hear_every_metric(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from danlu.train.guard import Diverged
-from danlu.train.loop import Outside, Progress, Stopped, train
+from danlu.train.loop import Outside, Progress, Stopped, stopped_early, train
 from tests.train import material
 
 
@@ -51,13 +51,13 @@ def test_report_evaluate_save_come_in_this_order(rows):
 
 
 def test_patience_runs_out(rows):
-    learner, progress = material.learner(rows), Progress()
+    learner, progress, saved = material.learner(rows), Progress(), []
     losses = iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
-    outside = material.outside(lambda: {"loss": next(losses)})
     plan = material.plan(40, 4, evaluate_every=1, patience=3)
-    reports = list(train(learner, plan, progress, outside))
-    assert [report.stopped_early for report in reports] == [False] * 4 + [True]
-    assert (progress.best_step, progress.best_loss) == (2, 2.0)
+    outside = Outside(lambda: {"loss": next(losses)}, lambda: saved.append(progress.step), lambda: progress.step == 5)
+    assert len(list(train(learner, plan, progress, outside))) == 5, "asked to stop where nothing is left: no matter"
+    assert stopped_early(plan, progress)
+    assert (progress.best_step, progress.best_loss, saved[-1]) == (2, 2.0, 5)
     assert list(train(learner, plan, progress, outside)) == [], "a resumed run knows that it was over"
 
 

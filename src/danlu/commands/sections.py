@@ -61,6 +61,9 @@ def language_name(code: str) -> str:
 
 
 def speed(metrics: Mapping[str, Any]) -> str:
+    """How fast a model was trained; empty where the run that finished it had no step left to measure."""
+    if metrics["tokens_per_second"] is None:
+        return ""
     return f"{metrics['tokens_per_second']:,.0f} a second, {100 * metrics['mfu']:.0f} % of the matrix peak"
 
 

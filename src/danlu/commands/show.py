@@ -7,7 +7,6 @@ Writes nothing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,14 +134,14 @@ def _architecture(step: Step, steps: Mapping[str, Step]) -> tuple[ModelConfig, i
 def _length(step: Step, steps: Mapping[str, Step]) -> Length:
     """That of the run where it has begun, else as its own planning would count it, else an estimate."""
     from danlu.shards.files import RowSet
-    from danlu.train.planning import PLAN, minutes_for, planned_tokens, tokens_per_row
+    from danlu.train.planning import minutes_for, planned_tokens, stored_plan, tokens_per_row
 
     config: Any = step.config
-    module, shards, stored = step.section.stage.module(), steps[step.parents["shards"]], step.folder / PLAN
+    module, shards = step.section.stage.module(), steps[step.parents["shards"]]
     model, row_length = _architecture(step, steps)
     per_second = _speed(_world(config), config.parallel.threads) / model.flops_per_token(row_length)
-    if step.state in ("done", "interrupted") and stored.is_file():
-        plan = json.loads(stored.read_bytes())
+    plan = stored_plan(step.folder) if step.state in ("done", "interrupted") else {}
+    if plan:
         took = artifact.read_manifest(step.folder)["seconds"] / 60 if step.state == "done" else config.minutes
         minutes = took if took is not None else minutes_for(plan["tokens"], per_second)
         return Length(int(plan["tokens"]), int(plan["steps"]), minutes)

@@ -178,10 +178,10 @@ def _prompts(written: Loaded, corpus: Artifact, count: int) -> list[list[int]]:
 
 
 def _greedy(written: Loaded, prompt: Sequence[int], new_tokens: int) -> list[int]:
+    """Our own greedy tokens; like the other side's they go on past stop tokens, so that all of them are compared."""
     from danlu.infer.generate import generate
     from danlu.infer.sampling import Sampling
 
-    """Our own greedy tokens; like the other side's they go on past stop tokens, so that all of them are compared."""
     assert written.tokenizer is not None
     sampling = Sampling(temperature=0.0, max_tokens=new_tokens)
     return generate(written.model, prompt, sampling, vocabulary_limit=written.tokenizer.size)

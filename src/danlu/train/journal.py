@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base.artifact import write_atomically
+from danlu.base.errors import ArtifactError
 from danlu.train.trackers import Tracker
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
@@ -52,12 +53,32 @@ def _append(file: Any, record: Mapping[str, Any]) -> None:
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Keep the lines up to `step`; the last line of a killed run may be torn and is dropped with them."""
+    """Keep the lines up to `step`; the last line of a killed run may be torn and is dropped with them.
+
+    So is all that follows a damaged line where the lines up to `step` stand before it; else ArtifactError names it.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        if json.loads(line)["step"] > step:
-            break
-        kept.append(line + b"\n")
-    write_atomically(path, b"".join(kept))
+    lines = path.read_bytes().split(b"\n")[:-1]
+    told = [_step_of(line) for line in lines]
+    end = next((number for number, one in enumerate(told) if one is None or one > step), len(told))
+    is_damaged = end < len(told) and told[end] is None
+    last = told[end - 1] if end > 0 else -1
+    if is_damaged and (last != step or step in told[end:]):
+        raise ArtifactError(
+            "a line of the run's diary cannot be read",
+            where=f"{path}, line {end + 1}",
+            found=f"{lines[end]!r:.80}",
+            remedy="restore the line or take it out: the diary is for people, no step is lost with it",
+        )
+    write_atomically(path, b"".join(line + b"\n" for line in lines[:end]))
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step that a line tells of; None where it cannot be read."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = found.get("step") if isinstance(found, dict) else None
+    return step if isinstance(step, int) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -93,8 +93,6 @@ class StepReport:
     rows: np.ndarray
     order_hash: str
     validation: Mapping[str, float] | None = None
-    stopped_early: bool = False
-    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -118,7 +116,7 @@ class Outside:
 
 
 class Stopped(Exception):
-    """Someone asked to stop; the step was finished and saved."""
+    """Someone asked to stop while steps were left; the step was finished and saved."""
 
 
 def train(
@@ -130,7 +128,7 @@ def train(
 ) -> Iterator[StepReport]:
     """Go from `progress` to the plan's end: update, report, evaluate, save. Stops early when patience runs out."""
     began_at = clock() - progress.elapsed_seconds
-    while progress.step < plan.steps and not _out_of_patience(plan, progress):
+    while progress.step < plan.steps and not stopped_early(plan, progress):
         report = update(learner, plan, progress, clock)
         progress.elapsed_seconds = clock() - began_at
 
@@ -142,17 +140,18 @@ def train(
 
         stopping = _agreed(outside.asked_to_stop(), learner.world)
         progress.elapsed_seconds = clock() - began_at
-        stopped_early = _out_of_patience(plan, progress)
+        over = last or stopped_early(plan, progress)
         # Told before it is saved: a kill in between takes the line back on resuming; the other way round it were lost.
-        yield StepReport(**{**vars(report), "validation": validation, "stopped_early": stopped_early})
-        if last or improved or stopped_early or stopping or progress.step % plan.save_every == 0:
+        yield StepReport(**{**vars(report), "validation": validation})
+        if over or improved or stopping or progress.step % plan.save_every == 0:
             outside.save()
-        if stopping and not last:
+        if stopping and not over:
             raise Stopped
 
 
-def _out_of_patience(plan: Plan, progress: Progress) -> bool:
-    return 0 < plan.patience <= progress.stale_evaluations
+def stopped_early(plan: Plan, progress: Progress) -> bool:
+    """Whether patience ran out while steps were left: a resumed run tells it from its progress."""
+    return progress.step < plan.steps and 0 < plan.patience <= progress.stale_evaluations
 
 
 def _agreed(asked: bool, world: World) -> bool:

@@ -7,8 +7,8 @@ Letters: B rows, T time, D width, V vocabulary, N targets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,11 +25,10 @@ the rows of the head whose gradients are worked out at once."""
 
 @dataclass(frozen=True)
 class Loss:
-    """`sum`: fp32 scalar over `count` targets; `metrics`: further sums for the report."""
+    """`sum`: fp32 scalar over `count` targets."""
 
     sum: Tensor
     count: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 Objective = Callable[[Tensor, Head, TensorBatch], Loss]
@@ -99,6 +98,3 @@ class _CrossEntropy(torch.autograd.Function):
             None,
             None,
         )
-
-
-OBJECTIVES: dict[str, Any] = {"next_token": next_token}

@@ -17,6 +17,7 @@ import torch
 
 from danlu.base import console
 from danlu.base.artifact import write_atomically
+from danlu.base.errors import ArtifactError
 from danlu.base.world import World
 from danlu.model.config import ModelConfig
 from danlu.parallel.collectives import barrier, from_first
@@ -110,7 +111,7 @@ def plan_run(
     Length, batch and rate come from `plan.json` where it has them: what the dial or the clock would say today is no
     matter to a run that goes on.
     """
-    stored = _read(out / PLAN)
+    stored = stored_plan(out)
     barrier(world)  # nobody writes before all have looked
     peak = from_first(matmul_peak(world), world) * world.size
     if stored.keys() >= {"total_samples", "batch_rows", "learning_rate"}:
@@ -157,11 +158,26 @@ def _planned(
 
 def stored_forecast(out: Path) -> Mapping[str, float] | None:
     """The band that was drawn when the run was planned."""
-    return _read(out / PLAN).get("forecast")
+    return stored_plan(out).get("forecast")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+def stored_plan(out: Path) -> Mapping[str, Any]:
+    """What was planned, or nothing yet; ArtifactError where the file is damaged."""
+    path = out / PLAN
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise ArtifactError(
+            "the plan of the run cannot be read",
+            where=path,
+            found=found if isinstance(found, Exception) else f"{found!r:.80}",
+            remedy="restore the file, for a run goes on by its plan; or start anew with --again",
+        )
+    return found
 
 
 def tokens_per_row(row_set: RowSet) -> float:

@@ -24,7 +24,7 @@ from danlu.train import checkpoint
 from danlu.train.guard import check_validation
 from danlu.train.interrupts import Interrupted, deferred_signals
 from danlu.train.journal import Journal
-from danlu.train.loop import Learner, Outside, Plan, Progress, StepReport, Stopped, train
+from danlu.train.loop import Learner, Outside, Plan, Progress, StepReport, Stopped, stopped_early, train
 from danlu.train.meters import Speedometer, peak_memory_bytes
 from danlu.train.samples import Samples
 from danlu.train.settings import CheckpointSettings
@@ -53,14 +53,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `used_step` is the step whose weights the model holds."""
+    """How a run ended; `used_step` is the step whose weights the model holds.
+
+    The speeds are None where nothing was left to train: the run was cut off between its last save and its manifest.
+    """
 
     progress: Progress
     used_step: int
     validation: Mapping[str, float]
     stopped_early: bool
-    tokens_per_second: float
-    utilisation: float
+    tokens_per_second: float | None
+    utilisation: float | None
     peak_memory_bytes: int
 
 
@@ -70,8 +73,7 @@ def carry_through(run: Run) -> Outcome:
     progress = resume(run.learner, run.plan, folder)
     if world.is_first:  # a run that was killed between its last save and this has no other save to come
         checkpoint.prune(folder, run.checkpoints.keep, progress.best_step)
-    meter = Speedometer(flops_per_token(run), run.peak_flops)
-    stopped_early = False
+    meter, first = Speedometer(flops_per_token(run), run.peak_flops), progress.step
     if not world.is_first:
         console.set_mode(quiet=True)
     with deferred_signals() as asked, _diary(run, progress) as journal:
@@ -89,7 +91,6 @@ def carry_through(run: Run) -> Outcome:
                     meter.add(report.tokens, report.seconds)
                     _tell(run, report, meter, journal)
                     shown.advance(len(report.rows), _note(report, meter))
-                    stopped_early = report.stopped_early
         except Stopped:
             raise Interrupted(
                 f"stopped: training is saved after step {progress.step} of {run.plan.steps}",
@@ -97,14 +98,14 @@ def carry_through(run: Run) -> Outcome:
                 remedy="give the same command again: it goes on from this step",
             ) from None
     check_all_seen(run.learner.samples, run.plan, progress)
-    used_step = finish(run, progress, folder)
+    used_step, trained = finish(run, progress, folder), progress.step > first
     return Outcome(
         progress,
         used_step,
         run.validation.measure(run.learner.model, world),
-        stopped_early,
-        meter.tokens_per_second,
-        meter.utilisation,
+        stopped_early(run.plan, progress),
+        meter.tokens_per_second if trained else None,
+        meter.utilisation if trained else None,
         peak_memory_bytes(world.device),
     )
 
@@ -270,7 +271,7 @@ def _kernels(learner: Learner, plan: Plan) -> dict[str, str | int | bool]:
 def _say_resumed(found: checkpoint.Checkpoint, learner: Learner, plan: Plan, progress: Progress) -> None:
     if progress.step >= plan.steps:
         console.say(f"  all {plan.steps:,} steps are done: nothing to train")
-    elif 0 < plan.patience <= progress.stale_evaluations:
+    elif stopped_early(plan, progress):
         console.say(f"  the run stopped early after step {progress.step:,}: nothing to train")
     else:
         console.say(
@@ -315,7 +316,7 @@ def finish(run: Run, progress: Progress, folder: Path) -> int:
 
 def summary(outcome: Outcome) -> dict[str, float | int | bool | None]:
     """The numbers that the manifest of a trained model carries."""
-    progress = outcome.progress
+    progress, speed, utilisation = outcome.progress, outcome.tokens_per_second, outcome.utilisation
     return {
         "validation_loss": outcome.validation["loss"],
         "bits_per_byte": outcome.validation["bits_per_byte"],
@@ -325,7 +326,7 @@ def summary(outcome: Outcome) -> dict[str, float | int | bool | None]:
         "best_step": progress.best_step,
         "best_loss": progress.best_loss,
         "stopped_early": outcome.stopped_early,
-        "tokens_per_second": round(outcome.tokens_per_second, 1),
-        "mfu": round(outcome.utilisation, 4),
+        "tokens_per_second": None if speed is None else round(speed, 1),
+        "mfu": None if utilisation is None else round(utilisation, 4),
         "peak_memory_bytes": outcome.peak_memory_bytes,
     }
