@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from learning_side import HELD_OUT, TOLD
+from learning_side import HELD_OUT, LENGTH, TOLD
 from training import machine, peer_versions
 
 from danlu import running
@@ -46,7 +46,7 @@ RESULT, TEXT = Path("docs/results/learning.jsonl"), Path("docs/results/learning-
 SIDE = Path(__file__).with_name("learning_side.py")
 FOLDER = Path("runs/learning")
 TEXT_BYTES = 40_000_000
-PIECE_CHARACTERS = 4_000
+PIECE_CHARACTERS, JUDGED_IDS = 4_000, 3 * LENGTH + 1
 PEERS = ("litgpt", "trainer")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -181,14 +181,14 @@ def make_text(sources: list[Path]) -> None:
 
 
 def hold_out(tokenizer: Tokenizer, texts: Path) -> list[dict[str, Any]]:
-    """Write the ids of every held-out piece where all sides find them; language and bytes of those that are told of."""
+    """Write the first ids of every held-out piece where all sides find them; language and bytes of those told of."""
     held = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
-    ids = [[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id] for text in held]
+    ids = [[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id][:JUDGED_IDS] for text in held]
     spelt = token_bytes(tokenizer.decode_bytes, tokenizer.size)
     artifact.write_atomically(FOLDER / "learning" / HELD_OUT, json.dumps({"token_bytes": spelt, "pieces": ids}))
     return [
-        {"language": "zh" if by_rule(text).startswith("zh") else "en", "bytes": len(text.encode())}
-        for text in held[TOLD]
+        {"language": "zh" if by_rule(text).startswith("zh") else "en", "bytes": sum(spelt[id] for id in piece[1:])}
+        for text, piece in zip(held[TOLD], ids[TOLD], strict=True)
     ]
 
 

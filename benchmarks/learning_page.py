@@ -226,7 +226,8 @@ def beside(runs: Sequence[Run], text: dict[str, Any], say: Words) -> list[str]:
             "their own,\n"
             "judged by the other half of the held-out pieces. Neither has a shape for models so small; theirs "
             "is that of\n"
-            "[the comparison of speed](speed.md). All are judged in fp32, in windows of 256 that begin with a piece.",
+            "[the comparison of speed](speed.md). All are judged in fp32, by the first 768 ids of each "
+            "piece\nin windows of 256.",
             "如何做到公平：由同一个 8,192 词元的分词器替各方切词元。对手把词元当作一条流，按 256 一行读，"
             "次序由种子决定；\n"
             "各自保留默认设置（litgpt：AdamW 0.9/0.95、衰减 0.1、余弦；Trainer：AdamW、无衰减、线性），"
@@ -234,7 +235,7 @@ def beside(runs: Sequence[Run], text: dict[str, Any], say: Words) -> list[str]:
             "没有意义的部分：litgpt 的 512 行批量和 2,000 步预热、Trainer 的 5e-5 学习率。"
             "两者都用占全程二十分之一的预热，\n"
             "学习率和每步行数取它们各自试验中最好的，按另一半留出片段评判。两者都没有这么小的现成形状，\n"
-            "用的是[速度比较](speed.zh.md)里的那个。各方都用 fp32 评判，以 256 为窗口，从片段开头读起。",
+            "用的是[速度比较](speed.zh.md)里的那个。各方都用 fp32 评判：每个片段开头的 768 个词元，\n以 256 为窗口。",
         ),
         say.table(trial_heads, tried, named=1),
         say(
