@@ -1,10 +1,11 @@
 """`make mutants`: put each proof's own bug into a copy of the source and see that proof, and only it, go red.
 
 In: the `MUTANTS` tables of `tests/proofs/test_*.py`, or the ids to restrict them to. Out: a table (killed, survived,
-too broad, timed out, broken, not run), the score, exit code 1 unless every mutant is killed and leaves the other proofs
-of its letter green. First the unchanged source must be green, or a red proof would prove nothing. The project's own
-tree is never touched: each mutant has a scratch copy that comes first on `PYTHONPATH`. The default tests use `tables`
-and `check`.
+too broad, timed out, broken, not run), the score, the tests that no mutant of their id has turned red, exit code 1
+unless every mutant is killed and leaves the other proofs of its letter green, but for those that it names as containing
+its property. A mutant whose tests are all marked slow is left out without `--slow`, and that is said. First the
+unchanged source must be green, or a red proof would prove nothing. The project's own tree is never touched: each mutant
+has a scratch copy that comes first on `PYTHONPATH`. The default tests use `tables`, `check` and `without_mutant`.
 
 Killed means that the proof itself failed, in its own call: a run that hung, a module that could not be imported and a
 fixture that failed say nothing of the property. The fixtures that carry a whole campaign are no exception: they report
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -63,12 +65,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`killed`, `survived`, `too broad` (others of the letter went red too), `timed out`, `broken` or `not run`."""
+    """`killed`, `survived`, `too broad` (others of the letter went red too), `timed out`, `broken` or `not run`.
+
+    `own`: what became of each test of its proof.
+    """
 
     entry: Entry
     word: str
     detail: str
     seconds: float
+    own: Mapping[str, str]
 
 
 @cache
@@ -81,6 +87,44 @@ def proofs() -> dict[Path, dict[str, list[str]]]:
             if match is not None:
                 found.setdefault(path, {}).setdefault(match[1], []).append(node.name)
     return found
+
+
+@cache
+def slow_tests() -> frozenset[tuple[Path, str]]:
+    """(test file, name) of the proofs' tests that are marked slow."""
+    return frozenset(
+        (path, node.name)
+        for path in proofs()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(decorator) == "pytest.mark.slow" for decorator in node.decorator_list)
+    )
+
+
+def is_slow(entry: Entry) -> bool:
+    """True where all tests of the entry's proof are marked slow."""
+    return all((entry.tests, name) in slow_tests() for name in proofs()[entry.tests][entry.id])
+
+
+def without_mutant() -> list[str]:
+    """Proofs of which some test file has no mutant: the tests in it may be green whatever happens."""
+    with_mutant = {(entry.tests, entry.id) for entry in tables()}
+    return sorted(
+        f"{id} in {path.name}" for path, ids in proofs().items() for id in ids if (path, id) not in with_mutant
+    )
+
+
+def never_red(verdicts: Iterable[Verdict]) -> list[str]:
+    """The tests that ran against mutants of their id, and that none of these has turned red."""
+    words: dict[tuple[str, str], set[str]] = {}
+    for verdict in verdicts:
+        for name, word in verdict.own.items():
+            words.setdefault((verdict.entry.tests.name, name), set()).add(word)
+    return [
+        f"{file}::{name}"
+        for (file, name), found in sorted(words.items())
+        if "failed" not in found and "passed" in found
+    ]
 
 
 @cache
@@ -189,12 +233,12 @@ def judge(entry: Entry, *, alone: bool, slow: bool) -> Verdict:
         path.write_text(text.replace(entry.mutant.old, entry.mutant.new), encoding="utf-8")
         outcomes = run_tests(own + others, source, slow)
     names = {node.split("::")[1] for node in own}
-    mine = {word for name, word in outcomes.items() if name in names or not name}
+    mine = {name: word for name, word in outcomes.items() if name in names or not name}
     entailed = tuple(f"test_{id}_" for id in entry.mutant.entails)
     allowed = {name for name in outcomes if name in names or name.startswith(entailed)} if entailed else names
     red = sorted(name for name, word in outcomes.items() if word in RED and name and name not in allowed)
-    word, detail = _judgement(min(mine, key=WORST_FIRST.index, default="skipped"), red)
-    return Verdict(entry, word, detail, time.monotonic() - started_at)
+    word, detail = _judgement(min(mine.values(), key=WORST_FIRST.index, default="skipped"), red)
+    return Verdict(entry, word, detail, time.monotonic() - started_at, mine)
 
 
 def _judgement(mine: str, red: list[str]) -> tuple[str, str]:
@@ -222,6 +266,13 @@ def main(arguments: list[str] | None = None) -> int:
     if problems or not chosen:
         print("\n".join(problems) or "no such mutant")
         return 1
+    left_out = [] if options.slow else [entry for entry in chosen if is_slow(entry)]
+    chosen = [entry for entry in chosen if entry not in left_out]
+    if left_out:
+        named = ", ".join(f"{entry.id} in {entry.tests.name}" for entry in left_out)
+        print(f"left out, because the tests are slow: {named}; --slow runs them")
+    if not chosen:
+        return 1
     everything = sorted({node for entry in chosen for part in nodes(entry, options.alone) for node in part})
     print(f"{len(chosen)} mutants; first {len(everything)} proofs on the unchanged source …", flush=True)
     plain = run_tests(everything, ROOT / "src", options.slow)
@@ -241,6 +292,10 @@ def main(arguments: list[str] | None = None) -> int:
     killed = sum(verdict.word in ("killed", "too broad") for verdict in verdicts)
     precise = sum(verdict.word == "killed" for verdict in verdicts)
     alone = "by their own proof; the others were not asked" if options.alone else "by their own proof alone"
+    listed = never_red(verdicts)
+    print(f"tests that no mutant of their id has turned red: {', '.join(listed) if listed else 'none'}")
+    naming = sum(bool(entry.mutant.entails) for entry in chosen)
+    print(f"{naming} of {len(verdicts)} mutants name other proofs of their letter that contain their property")
     print(f"score: {killed} of {len(verdicts)} mutants killed, {precise} of them {alone}")
     print(f"{time.monotonic() - started_at:.0f} s, {options.jobs} at one time")
     return 0 if precise == len(verdicts) else 1

@@ -33,10 +33,22 @@ from tests.proofs.mutant import Mutant
 from tests.proofs.stage_kills import PAGE
 
 MUTANTS = {
-    "RT3": Mutant(
-        "src/danlu/base/artifact.py",
-        "    if is_hashed and not states_its_hash(manifest):\n",
-        '    if is_hashed and manifest.get("sha256") is None:\n',
+    "RT3": (
+        Mutant(
+            "src/danlu/base/artifact.py",
+            "    if is_hashed and not states_its_hash(manifest):\n",
+            '    if is_hashed and manifest.get("sha256") is None:\n',
+        ),
+        Mutant(  # a checkpoint's manifest is believed
+            "src/danlu/train/checkpoint.py",
+            "if not isinstance(manifest, dict) or not states_its_hash(manifest):",
+            "if not isinstance(manifest, dict):",
+        ),
+        Mutant(  # a damaged checkpoint is deleted
+            "src/danlu/train/checkpoint.py",
+            "        except ArtifactError as error:\n",
+            "        except ArtifactError as error:\n            shutil.rmtree(folder / folder_name(step))\n",
+        ),
     ),
     "RD6": Mutant(
         "src/danlu/running.py",

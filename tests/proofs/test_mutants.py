@@ -20,10 +20,33 @@ def test_mutant_fits_the_source(entry):
     assert mutants.check(entry) is None
 
 
-def test_every_proof_has_a_mutant():
-    with_mutant = {entry.id for entry in mutants.tables()}
-    without = sorted({id for table in mutants.proofs().values() for id in table} - with_mutant)
-    assert not without, f"proofs without a mutant: {', '.join(without)}"
+def test_every_proof_has_a_mutant_in_each_file_that_has_a_test_of_it(monkeypatch):
+    assert mutants.without_mutant() == []
+    entries = mutants.tables()
+    elsewhere = [
+        entry for entry in entries if len([path for path, ids in mutants.proofs().items() if entry.id in ids]) > 1
+    ]
+    gone = elsewhere[0]
+    left = [entry for entry in entries if (entry.tests, entry.id) != (gone.tests, gone.id)]
+    monkeypatch.setattr(mutants, "tables", lambda: left)
+    assert mutants.without_mutant() == [f"{gone.id} in {gone.tests.name}"], "a mutant in another file is none here"
+
+
+def test_tests_that_no_mutant_has_turned_red_are_named():
+    entry = mutants.tables()[0]
+    own = (
+        {"test_a": "failed", "test_b": "passed", "test_c": "skipped", "test_d": "passed", "test_e": "timed out"},
+        {"test_a": "passed", "test_b": "passed", "test_c": "skipped", "test_d": "failed", "test_e": "timed out"},
+    )
+    verdicts = [mutants.Verdict(entry, "killed", "", 0.0, words) for words in own]
+    assert mutants.never_red(verdicts) == [f"{entry.tests.name}::test_b"]
+
+
+def test_a_mutant_whose_tests_are_all_slow_is_left_out_and_named(monkeypatch, capsys):
+    [slow] = [entry for entry in mutants.tables() if mutants.is_slow(entry)]
+    monkeypatch.setattr(mutants, "tables", lambda: (slow,))
+    assert mutants.main([slow.id]) == 1, "nothing was run"
+    assert f"the tests are slow: {slow.id} in {slow.tests.name}" in capsys.readouterr().out
 
 
 def test_a_mutant_left_behind_is_noticed():

@@ -21,10 +21,18 @@ from tests.proofs import private_samples as written
 from tests.proofs.mutant import Mutant
 
 MUTANTS = {
-    "P3": Mutant(
-        "src/danlu/corpus/privacy.py",
-        "            places.append((length, length + len(replacement)))\n",
-        "            places.append((one.start, one.start + len(replacement)))\n",
+    "P3": (
+        Mutant(
+            "src/danlu/corpus/privacy.py",
+            "            places.append((length, length + len(replacement)))\n",
+            "            places.append((one.start, one.start + len(replacement)))\n",
+        ),
+        Mutant(  # digits of full width slip through
+            "src/danlu/corpus/privacy.py", 'FULL_WIDTH = re.compile(f"[{FULL}]")', 'FULL_WIDTH = re.compile("(?!)")'
+        ),
+        Mutant(  # and so does a password in a header
+            "src/danlu/corpus/privacy.py", 'pieces=("earer ", "Basic ")', 'pieces=("earer ",)'
+        ),
     ),
     "P3a": Mutant(
         "src/danlu/corpus/checks.py",

@@ -41,6 +41,11 @@ MUTANTS = {
         "    sum_gradients(model.parameters(), world)\n",
         "    clip_gradients(model, plan.clip)\n    sum_gradients(model.parameters(), world)\n",
     ),
+    "O9": Mutant(  # the checkpoint holds the weights in half precision
+        "src/danlu/train/run.py",
+        '"model": parameters_by_name(run.learner.model),',
+        '"model": {name: value.bfloat16() for name, value in parameters_by_name(run.learner.model).items()},',
+    ),
     "O13": Mutant(  # every rank begins with weights of its own
         "src/danlu/parallel/place.py", "    broadcast(model, world)\n", ""
     ),
@@ -123,11 +128,13 @@ def test_O5_the_norm_of_the_sum_over_ranks_is_clipped_and_reported(found):
             assert max(relative(clipped[name], value) for name, value in wanted.items()) <= 2 * RELATIVE
 
 
-def test_O13_replicas_stay_equal_for_fifty_steps_and_are_those_of_one_rank(found):
+def test_O13_replicas_stay_equal_for_fifty_steps_and_are_those_of_one_rank(found, record_property):
     first, second = found["replicas 2"]
     assert first["hash"] == second["hash"]
     (alone,) = found["replicas 1"]
-    assert max(error(first["weights"], alone["weights"]).values()) <= RELATIVE
+    worst = max(error(first["weights"], alone["weights"]).values())
+    record_property("measured", f"two ranks and one, after fifty steps: {worst:.1e} apart, {RELATIVE:.0e} is allowed")
+    assert worst <= RELATIVE
 
 
 def test_O14_a_prime_number_of_rows_ends_on_two_three_and_four_ranks(found):

@@ -24,7 +24,7 @@ from danlu.train import checkpoint
 from danlu.train import run as run_module
 from danlu.train.interrupts import Interrupted
 from danlu.train.settings import CheckpointSettings
-from tests.proofs.campaign import STEPS, Campaign, concatenated, final_state, run_apart, show_kills
+from tests.proofs.campaign import STEPS, Campaign, final_state, run_apart, show_kills
 from tests.proofs.mutant import Mutant
 
 CAMPAIGN = "tests.proofs.campaign"
@@ -41,11 +41,19 @@ MUTANTS = {
         "    with folder_in_place(target) as working:\n",
         "    target.mkdir(parents=True)\n    for working in (target,):\n",
     ),
-    "RT8": Mutant(  # a finished run is trained once more
-        "src/danlu/train/run.py",
-        "    if found is None:\n        return Progress()\n",
-        "    if found is None or found.step == plan.steps:\n        return Progress()\n",
-        entails=("RT1",),  # one that was killed after its last save is a finished one
+    "RT8": (
+        Mutant(  # a finished run is trained once more
+            "src/danlu/train/run.py",
+            "    if found is None:\n        return Progress()\n",
+            "    if found is None or found.step == plan.steps:\n        return Progress()\n",
+            entails=("RT1",),  # one that was killed after its last save is a finished one
+        ),
+        Mutant(  # at the end of an epoch the optimizer begins anew
+            "src/danlu/train/run.py",
+            'learner.optimizer.load_state(found.tensors("optimizer"))',
+            'learner.optimizer.load_state(found.tensors("optimizer") if found.step % 4 else {})',
+            entails=("RT1",),
+        ),
     ),
     "D5": Mutant(
         "src/danlu/train/run.py",
@@ -57,10 +65,17 @@ MUTANTS = {
         '"model": parameters_by_name(run.learner.model),',
         '"model": {name: value.bfloat16() for name, value in parameters_by_name(run.learner.model).items()},',
     ),
-    "O10": Mutant(
-        "src/danlu/train/checkpoint.py",
-        "damage = check_files(folder, manifest)",
-        "damage = check_files(folder, manifest, hashes=False)",
+    "O10": (
+        Mutant(
+            "src/danlu/train/checkpoint.py",
+            "damage = check_files(folder, manifest)",
+            "damage = check_files(folder, manifest, hashes=False)",
+        ),
+        Mutant(  # a save is written where it will stay
+            "src/danlu/train/checkpoint.py",
+            "    with folder_in_place(target) as working:\n",
+            "    target.mkdir(parents=True)\n    for working in (target,):\n",
+        ),
     ),
 }
 
@@ -178,8 +193,9 @@ def test_RT8_every_step_of_three_epochs_can_be_stopped_and_resumed_also_twice(tm
     whole = tmp_path / "whole"
     whole.mkdir()
     campaign.attempt(whole)
-    wanted = concatenated(whole / "ids.jsonl")
-    assert [len(rows) for rows in wanted] == [4] * STEPS
+    wanted = final_state(whole, STEPS)
+    assert wanted["state"] is not None
+    assert [len(rows) for rows in wanted["ids"]] == [4] * STEPS
 
     for step in range(STEPS):
         out = tmp_path / f"stopped-{step}"
@@ -193,7 +209,7 @@ def test_RT8_every_step_of_three_epochs_can_be_stopped_and_resumed_also_twice(tm
                 with pytest.raises(Interrupted):
                     campaign.attempt(out, die_at=(step + 1, 0), signal_=signal.SIGTERM)
         campaign.attempt(out)
-        assert concatenated(out / "ids.jsonl") == wanted
+        assert final_state(out, STEPS) == wanted, "the rows, and every bit of weights, optimizer and random state"
         steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert steps == list(range(1, STEPS + 1))
 

@@ -31,6 +31,11 @@ MUTANTS = {
         "index = np.flatnonzero(flat != IGNORE)",
         "index = np.flatnonzero((flat != IGNORE) & (flat != 7))",
     ),
+    "O9": Mutant(  # the optimizer's state is put back into the wrong precision
+        "src/danlu/train/optimizers.py",
+        "owners[name].state[parameter][key] = tensor.to(device).clone()",
+        "owners[name].state[parameter][key] = tensor.to(device).bfloat16().to(tensor.dtype)",
+    ),
     "O17": Mutant(
         "src/danlu/parallel/place.py",
         "        for block in model.blocks:\n            block.compile(dynamic=False)",

@@ -24,7 +24,7 @@ import pytest
 from danlu.base import console
 from danlu.base.artifact import hash_file, open_artifact
 from danlu.base.config import read_settings
-from danlu.corpus import engine
+from danlu.corpus import engine, sources
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.units import Closed, Unit
 from danlu.corpus.writer import FILES
@@ -37,10 +37,15 @@ MUTANTS = {
         Mutant("src/danlu/corpus/engine.py", "        if path.exists():\n", "        if False:\n"),
         Mutant("src/danlu/corpus/engine.py", ", initializer=_end_with_the_parent)", ")"),
     ),
-    "RD5": Mutant(
-        "src/danlu/corpus/engine.py",
-        "(_shard(stem, number) for number in count())",
-        "(_shard(stem, number) for number in count(1))",
+    "RD5": (
+        Mutant(
+            "src/danlu/corpus/engine.py",
+            "(_shard(stem, number) for number in count())",
+            "(_shard(stem, number) for number in count(1))",
+        ),
+        Mutant(  # the files come as the disk lists them
+            "src/danlu/corpus/sources.py", "sorted(_walk(top, label))", "list(_walk(top, label))", entails=("RD4",)
+        ),
     ),
 }
 SHARD_BYTES = 4000
@@ -83,14 +88,28 @@ def _small_shards(monkeypatch):
     console.set_mode()
 
 
-def test_RD5_any_number_of_workers_and_any_order_of_files_give_the_same_bytes(tmp_path):
+def shuffled(walk: Callable[..., Any], draw: random.Random) -> Callable[..., Any]:
+    """`os.walk` of a disk with an order of its own: a real one may go by a hash, and list all folders alike."""
+
+    def walked(*given: Any, **options: Any) -> Any:
+        for folder, folders, files in walk(*given, **options):
+            draw.shuffle(folders)
+            draw.shuffle(files)
+            yield folder, folders, files
+
+    return walked
+
+
+def test_RD5_any_number_of_workers_and_any_order_of_files_give_the_same_bytes(tmp_path, monkeypatch):
     """The large file is cut into shares, which the processes clean; where the cuts lie changes no byte either."""
     found = {}
-    for number, workers in enumerate((1, 1, 2, 4)):
+    for number, workers in enumerate((1, 1, 2, 4, 8)):
         top = tmp_path / str(number) / "text"
         fill(top, random.Random(number))
-        found[number] = make(top, tmp_path / str(number) / "out", workers)
-    assert found[0] == found[1] == found[2] == found[3]
+        with monkeypatch.context() as patch:
+            patch.setattr(sources.os, "walk", shuffled(os.walk, random.Random(number)))
+            found[number] = make(top, tmp_path / str(number) / "out", workers)
+    assert all(other == found[0] for other in found.values())
     rejected = json.loads(found[0][prepare.REPORT])["reasons"]
     assert set(rejected) == {"bad_json", "duplicate"}
 
