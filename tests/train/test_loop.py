@@ -80,12 +80,3 @@ def test_a_non_finite_gradient_stops_before_the_update(rows):
         next(train(learner, material.plan(8, 4), Progress(), material.outside()))
     for name, value in learner.model.named_parameters():
         assert torch.equal(value.nan_to_num(), before[name].nan_to_num()), name
-
-
-def test_a_step_without_targets_changes_nothing(tmp_path):
-    rows = material.row_set(tmp_path, learnt_share=0.0)
-    learner = material.learner(rows)
-    before = [value.clone() for value in learner.model.parameters()]
-    report = next(train(learner, material.plan(8, 4), Progress(), material.outside()))
-    assert (report.targets, report.loss) == (0, 0.0)
-    assert all(torch.equal(one, other) for one, other in zip(before, learner.model.parameters(), strict=True))
