@@ -278,6 +278,7 @@ LABELLED: dict[KindName, dict[str, tuple[str, Write, str]]] = {
             "密码是": ("密码是", "。"),
             "密钥": ("访问密钥: ", "\n"),
             "header": ("Authorization: Bearer ", "\r\n"),
+            "header, name and password": ("Authorization: Basic ", "\r\n"),
             "address": ("mysql://root:", "@db.example/x"),
             "English": ("The password is ", ", said Tom."),
         }.items()
