@@ -240,6 +240,13 @@ def _the_head_is_forgotten(subject, patch):
     return subject
 
 
+@breakage("O16")
+def _every_head_is_counted_with_keys_of_its_own(subject, patch):
+    count = ModelConfig.parameters
+    patch.setattr(ModelConfig, "parameters", lambda self: count(self.model_copy(update={"kv_heads": self.heads})))
+    return subject
+
+
 @breakage("X12")
 def _any_address_is_served(subject, patch):
     patch.setattr("danlu.serve.server.check_bind", lambda host, keys: None)

@@ -58,7 +58,7 @@ PROOFS: dict[str, Proof] = {
     ),
     "RT15": Proof(
         "same run, same bits",
-        "two runs of the training loop on this CPU end in the same bits, for this thread count",
+        "two runs of the training loop, in two processes on this CPU, end in the same bits, for this thread count",
         "equality between machines, with another thread count, or on a GPU",
         "machine",
         machines.the_same_run_gives_the_same_bits,
