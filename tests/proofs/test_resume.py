@@ -156,6 +156,7 @@ def test_O10_a_kill_during_a_save_leaves_a_whole_checkpoint(campaign):
     found = [operation["newest"] for operation in operations]
     assert set(found) == {4, 6}, "the step before, until the rename; then the new one"
     assert found == sorted(found)
+    assert not any(operation["damaged"] for operation in operations), "whatever is visible is whole"
 
 
 def test_O10_a_corrupted_file_is_detected_by_its_hash(tmp_path, capsys):
