@@ -103,9 +103,10 @@ def documents(folder: Path, language: str) -> Iterator[tuple[str, str]]:
                     yield f"{language}-{number}{COPY}", f"{document[:middle]} 之一 {document[middle:]}"
 
 
-def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int) -> None:
-    """JSON Lines files of one language, each with so many bytes of text."""
+def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int) -> int:
+    """JSON Lines files of one language, each with about so many bytes of text; how many they have in all."""
     made = documents(folder, language)
+    written = 0
     for path in paths:
         size = 0
         with path.open("w", encoding="utf-8") as file:
@@ -113,6 +114,8 @@ def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int)
                 name, text = next(made)
                 size += len(text.encode())
                 file.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
+        written += size
+    return written
 
 
 def measured(command: list[str]) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     result: dict[str, Any] = {"config": CHAIN, "parts": CHAIN_PARTS, "part_bytes": part_bytes}
     for language in LANGUAGES:
         paths = [folder / f"{language}-{number}.jsonl" for number in range(CHAIN_PARTS)]
-        write_parts(text, language, paths, part_bytes)
+        written = write_parts(text, language, paths, part_bytes)
         config = {**CHAIN, "similar": {"drop": True, "shingle": SHINGLE[language]}}
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ("datatrove", "danlu", "danlu_quality")}
         accounts: dict[str, Counter[str]] = {"after_quality": Counter(), "pages_kept": Counter()}
@@ -192,6 +195,7 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
                 name: {**found, "agreement": round(found["agree"] / found["of"], 4)} for name, found in accounts.items()
             },
             "near_duplicates": {
+                # Between the two counts datatrove has one filter, which drops for this reason only.
                 "datatrove": sum(one["after_quality"] - one["kept"] for one in theirs),
                 "danlu": dropped[REASON],
             },
@@ -203,7 +207,7 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
                 "datatrove": dict(sum((Counter(one["dropped"]) for one in theirs), Counter()).most_common()),
                 "danlu": dict(dropped.most_common()),
             },
-            **speeds(runs, CHAIN_PARTS * part_bytes / 1e6),
+            **speeds(runs, written / 1e6),
         }
     return result
 
@@ -287,11 +291,10 @@ def stages(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     """The three stages from raw text to rows, on half Chinese and half English text, with their default settings."""
     raw = folder / "stages"
     raw.mkdir()
-    for language in LANGUAGES:
-        write_parts(text, language, [raw / f"{language}.jsonl"], size // 2)
+    written = sum(write_parts(text, language, [raw / f"{language}.jsonl"], size // 2) for language in LANGUAGES)
     rounds = []
     for number in range(STAGE_ROUNDS):
-        rounds.append(stages_once(raw, folder / f"round-{number}", size))
+        rounds.append(stages_once(raw, folder / f"round-{number}", written))
         console.say(
             f"round {number + 1}: " + ", ".join(f"{name} {one['seconds']} s" for name, one in rounds[-1].items())
         )
@@ -301,7 +304,7 @@ def stages(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
     return {"rounds": STAGE_ROUNDS, **medians}
 
 
-def stages_once(raw: Path, folder: Path, size: int) -> dict[str, Any]:
+def stages_once(raw: Path, folder: Path, raw_bytes: int) -> dict[str, Any]:
     """One round: each stage with the text that it reads, what it took, and of `shard` the encoder."""
     corpus, tokenizer, shards = folder / "corpus", folder / "tokenizer", folder / "shards"
     vocabulary = {"vocabulary_size": 8192}
@@ -315,7 +318,7 @@ def stages_once(raw: Path, folder: Path, size: int) -> dict[str, Any]:
     }
     encoded = json.loads((shards / "report.json").read_text())
     text = {
-        **dict.fromkeys(("prepare", "prepare_similar"), size),
+        **dict.fromkeys(("prepare", "prepare_similar"), raw_bytes),
         "tokenizer": learnt_bytes(corpus, vocabulary),
         **dict.fromkeys(("shard", "shard_reference"), sum(encoded[name]["bytes"] for name in ROW_SETS)),
     }

@@ -92,7 +92,9 @@ def where(found: Found, packages: tuple[str, ...], say: Words) -> str:
     entries = list(found.values())
     told = [
         distinct(entries, lambda one: one["machine"]),
-        distinct(entries, lambda one: say(f"{one['threads']} threads", f"{one['threads']} 线程")),
+        distinct(
+            entries, lambda one: say(f"{one['threads']} thread" + "s" * (one["threads"] > 1), f"{one['threads']} 线程")
+        ),
         distinct(entries, lambda one: one["measured_at"]),
         f"Python {distinct(entries, lambda one: one['versions']['python'])}",
         *(
