@@ -22,10 +22,18 @@ from danlu.model.transformer import Transformer
 from tests.proofs.mutant import Mutant
 
 MUTANTS = {
-    "E1": Mutant(
-        "src/danlu/evaluate/score.py",
-        "scored[row, piece.first : len(piece.ids)] = True",
-        "scored[row, piece.first :] = True",
+    "E1": (
+        Mutant(  # padding is scored
+            "src/danlu/evaluate/score.py",
+            "scored[row, piece.first : len(piece.ids)] = True",
+            "scored[row, piece.first :] = True",
+        ),
+        Mutant(  # bits are taken for nats
+            "src/danlu/evaluate/score.py", "math.exp(min(self.loss, 700.0))", "2.0 ** min(self.loss, 700.0)"
+        ),
+        Mutant(  # what windows share is scored in both
+            "src/danlu/evaluate/score.py", "Piece(ids[start:stop], done - start)", "Piece(ids[start:stop], 1)"
+        ),
     ),
     "E4": (
         Mutant(
@@ -168,13 +176,6 @@ def test_E1_windows_score_every_token_once(length, count):
     assert all(len(piece.ids) <= length and piece.first >= 1 for piece in pieces)
     overlap = min(int(length * 0.25), length - 2)
     assert all(piece.first > overlap for piece in pieces[1:]), "each has at least the overlap before it"
-
-
-def test_E1_the_models_mode_is_restored(model):
-    model.train()
-    score_texts(model, ByteTokenizer(), ["abc"])
-    assert model.training
-    model.eval()
 
 
 ANSWERS = ["安娜在茶馆找到20个西瓜。", "小明星期三去山上看书", "他在mill那里买了 3.5 斤苹果，很高兴"]

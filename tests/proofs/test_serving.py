@@ -64,6 +64,11 @@ MUTANTS = {
             "result -= sampling.frequency_penalty",
             "result += sampling.frequency_penalty",
         ),
+        Mutant(  # the stop token is counted as text
+            "src/danlu/serve/answering.py",
+            "        passed = self._stop.push(text)\n",
+            '        self.num_tokens += event.finish_reason == "stop"\n        passed = self._stop.push(text)\n',
+        ),
         Mutant(  # the token that crosses top_p is left out
             "src/danlu/infer/sampling.py", "[before[1:] >= sampling.top_p]", "[(before + ranked)[1:] > sampling.top_p]"
         ),
