@@ -132,7 +132,10 @@ MUTANTS = {
     ),
     "M9": (
         Mutant(  # one backend scales by the number of heads
-            "src/danlu/model/attention.py", "(queries * head_width**-0.5)", "(queries * heads**-0.5)"
+            "src/danlu/model/attention.py",
+            "(queries * head_width**-0.5)",
+            "(queries * heads**-0.5)",
+            entails=("M7",),  # the native decoder scales by itself
         ),
         Mutant(  # only backward: the queries' gradient is four percent too large
             "src/danlu/model/attention.py",

@@ -67,11 +67,9 @@ MUTANTS = {
         Mutant(  # set and told after the update, which went by the rate before
             "src/danlu/train/loop.py",
             "        optimizer.step()\n    progress.step += 1\n",
-            "        for rule in optimizer._rules:\n"
-            "            for group in rule.param_groups:\n"
-            "                group['lr'], group['next'] = group.get('next', optimizer.learning_rate), group['lr']\n"
+            "        rate = optimizer.set_rate(factor(plan.schedule, max(0, progress.step - 1), plan.shape))\n"
             "        optimizer.step()\n"
-            "        optimizer.set_rate(rate / optimizer.learning_rate)\n"
+            "    rate = optimizer.set_rate(factor(plan.schedule, progress.step, plan.shape))\n"
             "    progress.step += 1\n",
         ),
     ),
@@ -139,6 +137,7 @@ MUTANTS = {
             "src/danlu/train/loop.py",
             "[parameter for parameter in model.parameters() if parameter.grad is not None]",
             "[one for _, one in sorted(model.named_parameters(), key=lambda pair: hash(pair[0]))]",
+            entails=("RT1",),  # which compares runs of several processes
         ),
     ),
 }
