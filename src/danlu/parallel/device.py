@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,6 +72,11 @@ def _dtype(asked: str, device: str) -> tuple[str, str]:
         return asked, "asked for"
     if asked != "auto":
         raise ConfigError(f"the dtype {asked!r} is not known", found=asked, remedy=f"one of auto, {', '.join(DTYPES)}")
+    return fastest_dtype(device)
+
+
+def fastest_dtype(device: str) -> tuple[str, str]:
+    """The number format in which the device multiplies fastest and training is known to work, and why."""
     if device.startswith("cuda"):
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", "the GPU has bf16 arithmetic"
@@ -122,14 +128,15 @@ def prepared(world: World) -> Iterator[None]:
         return
     torch.cuda.set_device(world.device)
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filling = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+    memory.fill_uninitialized_memory = False  # nothing here reads what it has not written
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        memory.fill_uninitialized_memory = filling
 
 
 def describe(world: World) -> dict[str, object]:

@@ -1,9 +1,8 @@
 """Optimizers: which parameter is moved by which rule, and the state that a checkpoint keeps.
 
-In: the model, settings, the peak learning rate. Out: one `Optimizer` over torch's own SGD, Adam, AdamW (fused) and
-Muon. Called by the loop's owner. The learning rate of a step comes from `schedules` and is set before every update;
+In: the model, settings, the peak learning rate. Out: one `Optimizer` over torch's own SGD, Adam, AdamW (fused) and our
+`Muon`. Called by the loop's owner. The learning rate of a step comes from `schedules` and is set before every update;
 hyper-parameters come from the config: neither is ever read from a checkpoint.
-Muon: https://arxiv.org/abs/2502.16982 (matched to AdamW's update size, so that one learning rate serves both).
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 
 from danlu.base.errors import ArtifactError
 from danlu.model.transformer import Embedding
+from danlu.parallel.device import fastest_dtype
+from danlu.train.muon import Muon
 from danlu.train.settings import OptimizerSettings
 
 HEAD_NAME = "output.weight"
@@ -56,12 +57,13 @@ def groups(model: nn.Module, settings: OptimizerSettings) -> list[Group]:
 
 
 class Optimizer:
-    """torch's optimizers over one model: rates set per step, state named by parameter."""
+    """Rules over one model: rates set per step, state named by parameter."""
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings, learning_rate: float):
         self.learning_rate = learning_rate
         self.groups = groups(model, settings)
         self._parameters = dict(model.named_parameters())
+        self._device = next(iter(self._parameters.values())).device
         self._rules = self._build(settings)
 
     def _build(self, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
@@ -69,14 +71,10 @@ class Optimizer:
         others = [g for g in self.groups if g not in by_muon]
         rules: list[torch.optim.Optimizer] = []
         if by_muon:
-            rules.append(
-                torch.optim.Muon(
-                    [self._torch_group(g) for g in by_muon],
-                    lr=self.learning_rate,
-                    momentum=settings.momentum,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            # By what the device can do, not by what the model computes in: the update's rounding is Muon's own affair.
+            dtype = getattr(torch, fastest_dtype(str(self._device))[0])
+            listed = [self._torch_group(g) for g in by_muon]
+            rules.append(Muon(listed, lr=self.learning_rate, momentum=settings.momentum, dtype=dtype))
         if others:
             rules.append(self._rule(settings, [self._torch_group(g) for g in others]))
         return rules
@@ -93,7 +91,7 @@ class Optimizer:
         if settings.name == "sgd":
             return torch.optim.SGD(listed, lr=self.learning_rate, momentum=settings.momentum)
         betas = (settings.beta1, settings.beta2)
-        fused = next(iter(self._parameters.values())).device.type in ("cpu", "cuda")
+        fused = self._device.type in ("cpu", "cuda")
         kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
         return kind(listed, lr=self.learning_rate, betas=betas, eps=settings.epsilon, fused=fused)
 
