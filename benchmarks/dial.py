@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from learning import FOLDER
 from learning_side import ours_judged
-from training import machine
+from machine import machine
 
 from danlu.base import artifact, console
 from danlu.base.config import COUNT_UNITS, read_settings, with_unit

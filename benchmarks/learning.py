@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_side import HELD_OUT, LENGTH, TOLD
-from training import machine, peer_versions
+from machine import commit, machine, peer_versions
 
 from danlu import running
 from danlu.base import artifact, console
@@ -261,16 +261,6 @@ class Busy:
     def _ours(self) -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         return children.ru_utime + children.ru_stime
-
-
-def commit() -> str:
-    """Of the code that was measured; `+` where it has changed since."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks")
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
 
 
 def results() -> list[dict[str, Any]]:
