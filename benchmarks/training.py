@@ -57,6 +57,7 @@ class Side:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
+            "HOME": self.folder.name,
             "TMPDIR": self.folder.name,
             "TORCHINDUCTOR_CACHE_DIR": str(Path(self.folder.name) / "cold"),  # caches are cold
             "HF_HUB_OFFLINE": "1",
