@@ -375,7 +375,7 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=[*MEASUREMENTS, "side"])
     parser.add_argument("--text", type=Path)
     parser.add_argument("--peer", default="")
-    parser.add_argument("--megabytes", type=int, default=0, help="of text in all, if not what is meant to be")
+    parser.add_argument("--megabytes", type=int, help="of text in all, if not what is meant to be")
     parser.add_argument("--stage", default="", help=argparse.SUPPRESS)
     parser.add_argument("--words", default="", help=argparse.SUPPRESS)
     add_options(parser, RESULTS)
@@ -388,7 +388,7 @@ def main() -> None:
     for name in options.what:
         with tempfile.TemporaryDirectory() as folder:
             measure, size = MEASUREMENTS[name]
-            size = options.megabytes * 1_000_000 or size
+            size = size if options.megabytes is None else options.megabytes * 1_000_000
             found = {"text_bytes": size, **measure(options.text, options.peer, Path(folder), size)}
         peers = peer_versions(options.peer, ("datatrove", "spacy", "jieba", "numpy")) if name == "chain" else {}
         results[name] = {**stamped, "versions": artifact.versions() | peers, **found}
