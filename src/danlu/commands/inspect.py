@@ -7,7 +7,7 @@ Called by `cli`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,16 @@ SAME = "the same"
 def run(folder: Path, *, as_json: bool = False) -> None:
     """Print the manifest, re-read every file, and walk back through the parents that still lie on disk."""
     manifest = artifact.read_manifest(folder)
+    damage = artifact.damage(folder, manifest)
     if as_json:
         console.write(json.dumps(manifest, ensure_ascii=False) + "\n")
-        return
-    damage = artifact.damage(folder, manifest)
+    else:
+        _say(folder, manifest, damage)
+    if damage:
+        raise ArtifactError("the artefact is damaged", where=folder, found="; ".join(damage))
+
+
+def _say(folder: Path, manifest: Mapping[str, Any], damage: Sequence[str]) -> None:
     total = sum(facts["bytes"] for facts in manifest["files"].values())
     console.heading(f"{manifest['kind']}  {folder}")
     console.table(
@@ -47,8 +53,6 @@ def run(folder: Path, *, as_json: bool = False) -> None:
     if manifest["parents"]:
         console.heading("made from")
         console.table(["", "kind", "folder", "state"], list(_ancestors(folder, manifest)))
-    if damage:
-        raise ArtifactError("the artefact is damaged", where=folder, found="; ".join(damage))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,8 +68,11 @@ def _ancestors(folder: Path, manifest: Mapping[str, Any], depth: int = 0) -> Ite
         place = (folder / parent["folder"]).resolve()
         state = "gone"
         if artifact.is_finished(place):
-            found = artifact.read_manifest(place)
-            state = sameness(parent, found)
+            try:
+                found = artifact.read_manifest(place)
+                state = sameness(parent, found)
+            except ArtifactError as error:
+                state = error.what
         yield ("  " * depth + need, parent["kind"], parent["folder"], state)
         if state == SAME and depth < 8:
             yield from _ancestors(place, found, depth + 1)

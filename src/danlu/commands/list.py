@@ -32,7 +32,10 @@ def _row(folder: Path, runs: Path) -> tuple[object, ...]:
     name = folder.relative_to(runs).as_posix()
     if not artifact.is_finished(folder):
         return (name, "", "running" if is_being_made(folder) else "interrupted", "", "", "")
-    manifest = artifact.read_manifest(folder)
+    try:
+        manifest = artifact.read_manifest(folder)
+    except ArtifactError as error:  # one that cannot be read hides no other
+        return (name, "", error.what, "", "", "")
     total = sum(facts["bytes"] for facts in manifest["files"].values())
     other = _other_input(folder, manifest)
     state = "done" if other is None else f"stale (its input {other} is another now)"
@@ -47,7 +50,10 @@ def _other_input(folder: Path, manifest: Mapping[str, Any]) -> str | None:
             continue
         if not artifact.is_finished(place):
             return need
-        found = artifact.read_manifest(place)
+        try:
+            found = artifact.read_manifest(place)
+        except ArtifactError:
+            return need
         if sameness(parent, found) != SAME or _other_input(place, found) is not None:
             return need
     return None

@@ -17,6 +17,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from danlu.base.errors import DataError
 from danlu.infer.generate import fresh_seed, require_known, require_room
 from danlu.infer.sampling import Choice, Sampling, choose, describe
 from danlu.infer.scheduler import Scheduler, Sequence, Work
@@ -142,7 +143,21 @@ class Engine:
     def run(self, requests: Ordered[Request]) -> list[list[int]]:
         """All requests to their ends; the answers' ids in the order of the requests, without stop ids."""
         ids = [self.submit(request) for request in requests]
-        return [[event.token for event in self.stream(id) if event.token is not None and event.is_text] for id in ids]
+        return [self._whole(id) for id in ids]
+
+    def _whole(self, id: int) -> list[int]:
+        """The tokens of one sequence's text; an answer that failed is no short answer."""
+        tokens = []
+        for event in self.stream(id):
+            if event.finish_reason == "error":
+                raise DataError(
+                    "an answer could not be computed",
+                    found="logits that are not finite",
+                    remedy="the model's weights are damaged or have diverged; try an earlier checkpoint",
+                )
+            if event.token is not None and event.is_text:
+                tokens.append(event.token)
+        return tokens
 
     def cancel(self, id: int, reason: str = "cancelled") -> None:
         """End a sequence now and free its slot; an unknown or finished id is left alone."""

@@ -21,7 +21,6 @@ from danlu.base.errors import UserError
 from danlu.serve.protocol import ApiError
 
 MIN_KEY_CHARACTERS = 16
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 Endpoint = TypeVar("Endpoint", bound=Callable)
 
@@ -99,7 +98,7 @@ class Authoriser:
     def __call__(self, request: Request) -> None:
         self._check_origin(request)
         if not self.keys:
-            if _host_name(request.headers.get("host", "")) not in LOOPBACK_NAMES:
+            if not is_loopback(_host_name(request.headers.get("host", ""))):
                 raise ApiError(403, "This server answers to localhost only.", code="host_not_allowed")
             return
         # What was routed decides, so no spelling of a path can be checked as one thing and served as another.
@@ -119,8 +118,16 @@ class Authoriser:
         origin = request.headers.get("origin")
         if request.method in SAFE_METHODS or origin is None:
             return
-        if urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        if _network_place(origin) != request.headers.get("host", "").lower():
             raise ApiError(403, "Requests from other sites' pages are not answered.", code="origin_not_allowed")
+
+
+def _network_place(origin: str) -> str | None:
+    """`http://a:8000` → `a:8000`; None where it cannot be read, which is nobody's place."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -52,11 +52,13 @@ class Metrics:
         for name, help in COUNTERS.items():
             lines += [f"# HELP {name} {help}", f"# TYPE {name} counter"]
             found = {labels: value for (key, labels), value in self._counts.items() if key == name}
-            lines += [f"{name}{_labels(labels)} {value:g}" for labels, value in sorted((found or {(): 0.0}).items())]
+            lines += [
+                f"{name}{_labels(labels)} {_number(value)}" for labels, value in sorted((found or {(): 0.0}).items())
+            ]
         for name, help in HISTOGRAMS.items():
             lines += [f"# HELP {name} {help}", f"# TYPE {name} histogram", *self._histogram(name)]
         for name, value in gauges.items():
-            lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
+            lines += [f"# TYPE {name} gauge", f"{name} {_number(value)}"]
         return "\n".join(lines) + "\n"
 
     def _histogram(self, name: str) -> list[str]:
@@ -64,7 +66,7 @@ class Metrics:
         for bound, number in zip([*map(str, DURATION_BUCKETS), "+Inf"], self._buckets[name], strict=True):
             total += number
             lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
-        return [*lines, f"{name}_sum {self._sums[name]:g}", f"{name}_count {total}"]
+        return [*lines, f"{name}_sum {_number(self._sums[name])}", f"{name}_count {total}"]
 
 
 class CountRequests:
@@ -86,6 +88,11 @@ class CountRequests:
             await send(message)
 
         await self.app(scope, receive, counted)
+
+
+def _number(value: float) -> str:
+    """All its digits: a counter that is rounded stands still, and then jumps."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _labels(labels: Labels) -> str:

@@ -144,6 +144,12 @@ class Function(Wire):
     parameters: dict[str, Any] = Field(default={}, max_length=256)
     strict: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """The protocol's own types let the optional ones be null."""
+        return _meaningful(value, without=frozenset())
+
 
 class Tool(Wire):
     type: Literal["function"]
@@ -152,6 +158,12 @@ class Tool(Wire):
 
 class StreamOptions(Wire):
     include_usage: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """Padding against listeners on the line is the proxy's matter: what encrypts, pads."""
+        return _meaningful(value, without={"include_obfuscation"})
 
 
 class ResponseFormat(Wire):
@@ -183,7 +195,7 @@ class SamplingFields(Wire):
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     presence_penalty: float = Field(default=0.0, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2, allow_inf_nan=False)
-    repetition_penalty: float = Field(default=1.0, gt=0, le=10, allow_inf_nan=False)
+    repetition_penalty: float = Field(default=1.0, ge=1e-6, le=10, allow_inf_nan=False)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] = Field(
         default={}, max_length=1024
     )

@@ -224,7 +224,7 @@ def _leaked(
     for document in documents:
         runs.learn(document.text[:most_characters])
     for conversation in conversations:
-        runs.learn(text_of(conversation))
+        runs.learn(text_of(conversation), "conversations")  # what they share is a prompt, and no leak
     ids = [*(document.id for document in documents), *(conversation.id for conversation in conversations)]
     learned_from: Iterable[Document | Conversation] = itertools.chain(
         read_documents(corpus.path("train.jsonl")), read_conversations(corpus.path("conversations-train.jsonl"))
