@@ -55,6 +55,25 @@ def test_numbers_keep_what_makes_them_differ():
     assert exact_match("１２", "12。") == 1.0
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("don’t", "don't", 1.0),
+        ("`cat`", "cat", 1.0),
+        ("好的～", "好的", 1.0),
+        ("50 %", "50%", 1.0),
+        (".5", "5", 0.0),
+        ("3+4", "34", 0.0),
+        ("a", "A", 1.0),
+        ("", "A", 0.0),
+        ("the", "A", 0.0),
+        ("。", "The", 0.0),
+    ],
+)
+def test_what_is_written_in_two_ways_is_one_answer_and_nothing_is_none(answer, reference, expected):
+    assert exact_match(answer, reference) == expected
+
+
 def test_exact_match_is_about_the_whole_answer():
     assert exact_match("Anna", "anna.") == 1.0
     assert exact_match("Anna and Tom", "Anna") == 0.0

@@ -5,10 +5,11 @@ sacrebleu's), mean with standard error. Called by `evaluate.answers`, `evaluate.
 `docs/对照`. Generates nothing and reads no file.
 
 Normalisation (the same for both texts, zh and en): Unicode NFKC (full-width forms become half-width), case folded,
-punctuation removed except inside and before numbers (`3.5`, `-2` stay), the English articles a/an/the removed, white
-space collapsed and, beside Chinese characters, removed. It follows SQuAD's for English (arXiv:1606.05250, section 6)
-and differs from it where that would call `3.5` and `35` the same answer. BLEU and ROUGE have tokenisations of their
-own, those by which published numbers were made.
+punctuation removed except inside and before numbers (`3.5`, `-2`, `.5`, `50 %`, `3+4` stay), the English articles
+a/an/the removed, white space collapsed and, beside Chinese characters, removed. It follows SQuAD's for English
+(arXiv:1606.05250, section 6) and differs from it where that would call `3.5` and `35` the same answer, and where it
+would leave nothing: `A` is an answer to a multiple choice, and then only case and width are overlooked. BLEU and ROUGE
+have tokenisations of their own, those by which published numbers were made.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+")
 """ROUGE's unit: one character of Chinese, one run of letters and digits of another script."""
 BLEU_TOKENIZERS = {"zh": "zh", "en": "13a"}
 """sacrebleu's: `zh` parts Chinese characters; by `13a`, a line without spaces would be a single word."""
-MINUS = dict.fromkeys(map(ord, "−–‐‑"), "-")
+PLAIN = dict.fromkeys(map(ord, "−–‐‑"), "-") | dict.fromkeys(map(ord, "‘’"), "'")
+"""Signs that are written in several ways, as ASCII has them."""
+PERCENT = re.compile(r"(?<=\d)\s+(?=%)")
 
 
 def normalise(text: str) -> str:
     """The text as answers are compared; see the module's briefing for the rules."""
-    folded = unicodedata.normalize("NFKC", text).casefold().translate(MINUS)
+    folded = PERCENT.sub("", unicodedata.normalize("NFKC", text).casefold().translate(PLAIN))
     kept = "".join(
         character if _counts(folded, index) else " " if character != "'" else ""
         for index, character in enumerate(folded)
@@ -44,13 +47,16 @@ def normalise(text: str) -> str:
 
 
 def _counts(text: str, index: int) -> bool:
-    """False for punctuation that is no part of a number."""
-    if not unicodedata.category(text[index]).startswith("P"):
+    """False for punctuation that is no part of a number; ASCII's `~`, `` ` `` and `+` are punctuation, too."""
+    kind = unicodedata.category(text[index])[0]
+    if kind != "P" and not (kind == "S" and text[index].isascii()):
         return True
     before = text[index - 1] if index > 0 else " "
     after = text[index + 1] if index + 1 < len(text) else " "
-    if text[index] == "-":
-        return after.isdigit() and not before.isalnum()
+    if kind == "S":
+        return before.isdigit() or after.isdigit()
+    if text[index] in "-." and not before.isalnum():
+        return after.isdigit()
     return text[index] in ".,:/%" and before.isdigit() and (after.isdigit() or text[index] == "%")
 
 
@@ -60,15 +66,21 @@ def tokens(text: str) -> list[str]:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1.0 where both are the same text after `normalise`, else 0.0."""
-    return float(normalise(answer) == normalise(reference))
+    """1.0 where both are the same text after `normalise`, else 0.0; what it leaves nothing of is compared as it is."""
+    given, wanted = normalise(answer), normalise(reference)
+    return float(given == wanted if given and wanted else _as_it_is(answer) == _as_it_is(reference))
+
+
+def _as_it_is(text: str) -> str:
+    """The text with its punctuation and articles: only width, case and white space are overlooked."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def token_f1(answer: str, reference: str) -> float:
     """Harmonic mean of precision and recall over shared tokens, counted with repetition; per character for Chinese."""
     given, wanted = Counter(tokens(answer)), Counter(tokens(reference))
     if not given or not wanted:
-        return float(given == wanted)
+        return exact_match(answer, reference)
     shared = (given & wanted).total()
     return 2 * shared / (given.total() + wanted.total())
 
