@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from danlu.base import artifact
+from danlu.base.errors import ArtifactError
 from danlu.commands import inspect
+from danlu.commands import list as list_runs
 
 
 def sealed(folder, text, config, parents):
@@ -42,3 +44,23 @@ def test_a_parent_of_which_no_files_were_recorded_is_not_called_the_same(tmp_pat
     artifact.write_manifest(child.folder, manifest)
     inspect.run(child.folder)
     assert "its files were not recorded" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_damaged_artefact_is_an_error_for_programs_too(tmp_path, capsys):
+    made = sealed(tmp_path / "pretrain", "weights", {}, {})
+    (made.folder / "model.safetensors").write_text("other")
+    with pytest.raises(ArtifactError, match=r"model\.safetensors"):
+        inspect.run(made.folder, as_json=True)
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == made.fingerprint
+
+
+def test_one_manifest_that_cannot_be_read_hides_no_other(tmp_path, capsys):
+    parent = sealed(tmp_path / "pretrain", "weights", {}, {})
+    child = sealed(tmp_path / "finetune", "tuned", {}, {"model": parent})
+    (parent.folder / artifact.MANIFEST).write_text("{")
+    inspect.run(child.folder)
+    assert "the manifest cannot be read" in " ".join(capsys.readouterr().out.split())
+    list_runs.run(tmp_path)
+    said = capsys.readouterr().out
+    assert "the manifest cannot be read" in said
+    assert "stale (its input model is another now)" in " ".join(said.split())

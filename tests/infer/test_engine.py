@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 import torch
 
-from danlu.base.errors import UserError
+from danlu.base.errors import DataError, UserError
 from danlu.base.world import World
 from danlu.infer.engine import Engine, Event, Request
 from danlu.infer.generate import generate
@@ -248,6 +248,8 @@ def test_a_row_that_is_not_finite_ends_alone(model, monkeypatch):
     ids = [tested.submit(Request((*prompt, *prompt), sampling)) for prompt in prompts()[1:4]]
     reasons = {id: [event.finish_reason for event in tested.stream(id)][-1] for id in ids}
     assert Counter(reasons.values()) == {"length": 2, "error": 1}
+    with pytest.raises(DataError, match="could not be computed"):
+        tested.run([Request((*prompt, *prompt), sampling) for prompt in prompts()[1:4]])
     monkeypatch.undo()
     assert tested.run([Request(prompt, sampling) for prompt in prompts()[:3]]) == plain
 

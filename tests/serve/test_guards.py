@@ -97,6 +97,7 @@ def test_metrics_are_prometheus_text():
     metrics = Metrics()
     metrics.count("danlu_requests_total", route='/a"\\\n', status="200")
     metrics.count("danlu_requests_total", route='/a"\\\n', status="200")
+    metrics.count("danlu_prompt_tokens_total", 123_456_789)
     for seconds in (0.001, 0.3, 1000.0):
         metrics.observe("danlu_request_seconds", seconds)
     text = metrics.text({"danlu_slots": 8})
@@ -105,5 +106,7 @@ def test_metrics_are_prometheus_text():
     assert 'danlu_request_seconds_bucket{le="0.5"} 2\n' in text
     assert 'danlu_request_seconds_bucket{le="+Inf"} 3\n' in text
     assert "danlu_request_seconds_count 3\n" in text
+    assert "danlu_request_seconds_sum 1000.301\n" in text
+    assert "danlu_prompt_tokens_total 123456789\n" in text
     assert "danlu_slots 8\n" in text
     assert "danlu_generated_tokens_total 0\n" in text

@@ -41,6 +41,8 @@ ALLOWED = [
     {"temperature": None, "stop": None, "tools": None, "logit_bias": None},
     {"user": "u", "metadata": {"a": "b"}, "store": True, "reasoning_effort": "low", "prediction": {}},
     {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1},
+    {"tools": [{"type": "function", "function": {"name": "f", "description": None, "strict": None}}]},
+    {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
 ]
 REFUSED = [
     ({"temperature": 2.1}, "temperature"),
@@ -75,6 +77,7 @@ REFUSED = [
     ({"functions": []}, "functions"),
     ({"temprature": 1}, "temprature"),
     ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"repetition_penalty": 1e-7}, "repetition_penalty"),
     ({"model": "m" * 257}, "model"),
     ({"messages": []}, "messages"),
     ({"messages": HELLO * 4097}, "messages"),
