@@ -112,9 +112,10 @@ Asked = dict[str, float]
 
 def plans(options: argparse.Namespace) -> Iterator[tuple[str, str, Asked]]:
     """Side, variant and settings of each run that is asked for; later ones may depend on what earlier ones found."""
+    peers = [side for side in PEERS if options.only is None or side in options.only]
     match options.verb:
         case "tune":
-            for side in PEERS:
+            for side in peers:
                 rows, *others = options.rows
                 for rate in options.rates:
                     yield side, TRIAL, {"learning_rate": rate, "batch_rows": rows}
@@ -122,7 +123,7 @@ def plans(options: argparse.Namespace) -> Iterator[tuple[str, str, Asked]]:
                     yield side, TRIAL, {**best(side), "batch_rows": rows}
         case "compare":
             yield "danlu", "all", {}
-            for side in PEERS:
+            for side in peers:
                 yield side, "all", inner_best(side)
         case _:
             yield from (("danlu", variant, {}) for variant in VARIANTS)

@@ -10,6 +10,9 @@ from tests.docs.pages import ROOT, benchmark
 PAGES = (("docs/results/speed.md", False), ("docs/results/speed.zh.md", True))
 TRAINING = json.loads((ROOT / "docs/results/training.json").read_text())
 DECODING = json.loads((ROOT / "docs/results/decoding.json").read_text())
+TRAINING_RATIO, DECODING_RATIO = {"bfloat16": 1.1, "float32": 1.3}, {"11m": 2.0, "110m": 1.4}
+"""How many times as fast as the faster peer, by dtype, and as transformers, by size: below, danlu has become slower."""
+LEAST_ROUNDS = 5
 
 
 @pytest.mark.parametrize(("name", "chinese"), PAGES)
@@ -43,3 +46,23 @@ def test_a_ratio_is_the_median_over_the_rounds(name, chinese):
             ratios = [one / other for one, other in zip(speeds["danlu"], speeds["transformers"], strict=True)]
             row = next(line for line in page.splitlines() if line.startswith(f"| {size}, {batch} |"))
             assert row.endswith(f"| {statistics.median(ratios):.2f} | {min(ratios):.2f} |")
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING))
+def test_training_was_faster_than_both_peers_began_sooner_and_took_no_more_memory(name):
+    found = TRAINING[name]
+    rounds = list(zip(*(found[side]["segments"] for side in ("danlu", "litgpt", "trainer")), strict=True))
+    assert len(rounds) >= LEAST_ROUNDS
+    ratio = statistics.median(ours / max(peers) for ours, *peers in rounds)
+    assert ratio >= TRAINING_RATIO[name.split()[1]]
+    assert found["danlu"]["first_step_seconds"] <= found["litgpt"]["first_step_seconds"] / 2
+    assert found["danlu"]["peak_mb"] <= min(found[peer]["peak_mb"] for peer in ("litgpt", "trainer"))
+
+
+@pytest.mark.parametrize("name", sorted(DECODING))
+def test_decoding_was_faster_than_transformers(name):
+    for batch in ("batch 1", "batch 16"):
+        speeds = DECODING[name][batch]["segments"]
+        rounds = list(zip(speeds["danlu"], speeds["transformers"], strict=True))
+        assert len(rounds) >= LEAST_ROUNDS
+        assert statistics.median(ours / theirs for ours, theirs in rounds) >= DECODING_RATIO[name.split()[0]]
