@@ -71,19 +71,31 @@ def main() -> None:
 
 
 def once(key: dict[str, Any], threads: int) -> None:
-    """One run to its end, judged by the pieces of which nothing else is told, unless it is in the file."""
+    """One run to its end, unless it is in the file."""
     if any(all(line[name] == value for name, value in key.items()) for line in results()):
         return
+    line = {**key, **trained(key, threads)}
+    append(RESULT, line)
+    console.say(f"{key}: {line['bits_per_byte']}")
+
+
+def architecture(width: int, layers: int) -> dict[str, Any]:
+    """A model of the runs: narrow heads, so that widths may differ little, and an MLP of as many products as usual."""
+    return {
+        "width": width,
+        "layers": layers,
+        "heads": width // HEAD_WIDTH,
+        "kv_heads": width // HEAD_WIDTH,
+        "head_width": HEAD_WIDTH,
+        "mlp_width": width * 8 // 3 // 32 * 32,
+    }
+
+
+def trained(key: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Train a model to its end; how it is judged by the pieces of which nothing else is told, and by what."""
     page = {
         "size": "tiny",
-        "model": {
-            "width": key["width"],
-            "layers": key["layers"],
-            "heads": key["width"] // HEAD_WIDTH,
-            "kv_heads": key["width"] // HEAD_WIDTH,
-            "head_width": HEAD_WIDTH,
-            "mlp_width": key["width"] * 8 // 3 // 32 * 32,
-        },
+        "model": architecture(key["width"], key["layers"]),
         "tokens": key["tokens"],
         "batch_rows": key["batch_tokens"] // ROW_LENGTH,
         "learning_rate": key["learning_rate"],
@@ -99,23 +111,29 @@ def once(key: dict[str, Any], threads: int) -> None:
         opened = {name: artifact.open_artifact(path, name, verify=False) for name, path in inputs.items()}
         made = pretrain.run(read_settings(pretrain.Config, page, "dial"), opened, Path(folder))
         judged = ours_judged(run, made.folder)
-    line = {
-        **key,
+    return {
         "bits_per_byte": round(judged["bits_per_byte_to_choose_by"], 5),
         "machine": machine(),
         "versions": artifact.versions(),
         "measured_at": datetime.now(UTC).date().isoformat(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    with RESULT.open("a", encoding="utf-8") as file:
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """One more run in a file of them."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    console.say(f"{key}: {line['bits_per_byte']}")
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    """All runs that a file holds."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def results(optimizer: str | None = None) -> list[dict[str, Any]]:
     """All runs that the file holds, or those of one optimizer."""
-    lines = [json.loads(line) for line in RESULT.read_text().splitlines()] if RESULT.is_file() else []
-    return [line for line in lines if optimizer in (None, line["optimizer"])]
+    return [line for line in stored(RESULT) if optimizer in (None, line["optimizer"])]
 
 
 def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ every other held-out piece, and what is told is of those between. A run that is 
 that the command may be stopped and called again:
 
     python benchmarks/learning.py text SOURCE [SOURCE ...]
-    python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 5 --rates 1e-3 2e-3 4e-3 8e-3 --rows 16 8
+    python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 5 --rates 1e-3 2e-3 4e-3 8e-3 --rows 16 8 32
     python benchmarks/learning.py compare --peers PEERS/bin/python --minutes 15 --seeds 1 2 3
     python benchmarks/learning.py ablate --minutes 10 --seeds 1
     python benchmarks/learning.py page
@@ -146,12 +146,13 @@ def best(side: str) -> Asked:
 
 
 def inner_best(side: str) -> Asked:
-    """`best`, where a higher and a lower rate were tried as well."""
-    found, rates = best(side), [line["learning_rate"] for line in trials(side)]
-    if not min(rates) < found["learning_rate"] < max(rates):
-        raise SystemExit(
-            f"{side} learnt most with {found['learning_rate']:g}, the end of what was tried: try beyond it"
-        )
+    """`best`, where a higher and a lower rate were tried as well, and more and fewer rows with that rate."""
+    found = best(side)
+    alike = [line for line in trials(side) if line["learning_rate"] == found["learning_rate"]]
+    for name, lines in (("learning_rate", trials(side)), ("batch_rows", alike)):
+        tried = sorted({line[name] for line in lines})
+        if not tried[0] < found[name] < tried[-1]:
+            raise SystemExit(f"{side} learnt most with {name} {found[name]:g}, the end of {tried}: try beyond it")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The page of `learning.py` and `dial.py`: what was learnt beside two peers, what bought it, and the dial's rule.
+"""The page of `learning.py`: what was learnt beside two peers, what bought it, and the dial's rule (`dial_page`).
 
 In: the stored runs. Out: `docs/results/learning.md` and `learning.zh.md`. No number of them is written by hand.
 """
@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import dial_page
 import numpy as np
+from dial import stored
 from words import Words
 
 from danlu.base import console
-from danlu.train import dial
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
+DIAL, SHAPES = RESULTS / "dial.jsonl", RESULTS / "shapes.jsonl"
 NAMES = {"danlu": "danlu", "litgpt": "litgpt", "trainer": "transformers Trainer"}
 CHINESE = {
     "all": "全部",
@@ -44,13 +46,9 @@ DRAWS = 2000
 def write(runs: Sequence[Run]) -> None:
     """The page in both languages."""
     for chinese, name in ((False, "learning.md"), (True, "learning.zh.md")):
-        (RESULTS / name).write_text(page(runs, dial_runs(), held_out(), chinese), encoding="utf-8")
+        made = page(runs, stored(DIAL), stored(SHAPES), held_out(), chinese)
+        (RESULTS / name).write_text(made, encoding="utf-8")
         console.say(f"written: {RESULTS / name}")
-
-
-def dial_runs() -> list[Run]:
-    """The runs that the dial's rule was fitted to."""
-    return [json.loads(line) for line in (RESULTS / "dial.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def held_out() -> dict[str, Any]:
@@ -58,11 +56,16 @@ def held_out() -> dict[str, Any]:
     return json.loads((RESULTS / "learning-text.json").read_bytes())
 
 
-def page(runs: Sequence[Run], fitted: Sequence[Run], text: dict[str, Any], chinese: bool) -> str:
+def page(runs: Sequence[Run], fitted: Sequence[Run], shapes: Sequence[Run], text: dict[str, Any], chinese: bool) -> str:
     """All sections that there are runs of this text for."""
     say = Words(chinese)
     runs = [run for run in runs if run["text"] == text["text"]]
-    parts = [*beginning(runs, text, say), *beside(runs, text, say), *bought(runs, say), *rule(fitted, say)]
+    parts = [
+        *beginning(runs, text, say),
+        *beside(runs, text, say),
+        *bought(runs, say),
+        *dial_page.sections(fitted, shapes, say),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -136,7 +139,7 @@ def beginning(runs: Sequence[Run], text: dict[str, Any], say: Words) -> list[str
         ),
         """```bash
 python benchmarks/learning.py text SOURCE [SOURCE ...]
-python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 5 --rates 1e-3 2e-3 4e-3 8e-3 --rows 16 8
+python benchmarks/learning.py tune --peers PEERS/bin/python --minutes 5 --rates 1e-3 2e-3 4e-3 8e-3 --rows 16 8 32
 python benchmarks/learning.py compare --peers PEERS/bin/python --minutes 15 --seeds 1 2 3
 python benchmarks/learning.py ablate --minutes 10 --seeds 1
 python benchmarks/learning.py page
@@ -286,94 +289,3 @@ def bought(runs: Sequence[Run], say: Words) -> list[str]:
         ),
         say.table(heads, rows),
     ]
-
-
-def rule(fitted: Sequence[Run], say: Words) -> list[str]:
-    """What the dial's rule was fitted to, and the rule."""
-    from dial import fit
-
-    cells = sorted({(run["width"], run["layers"], run["tokens"]) for run in fitted})
-    rows = []
-    for width, layers, tokens in cells:
-        runs = [run for run in fitted if (run["width"], run["layers"], run["tokens"]) == (width, layers, tokens)]
-        best = min(runs, key=lambda run: run["bits_per_byte"])
-        chosen = dial.pace(width, tokens, 256, "muon")
-        rows.append(
-            (
-                f"{width} × {layers}",
-                f"{tokens / 1e6:g} M",
-                len(runs),
-                f"{best['batch_tokens']:,}",
-                f"{best['learning_rate']:g}",
-                f"{best['bits_per_byte']:.4f}",
-                f"{chosen.batch_rows * 256:,}",
-                f"{chosen.learning_rate:g}",
-            )
-        )
-    heads = (
-        ("width × layers", "宽 × 层"),
-        ("tokens", "词元"),
-        ("runs", "次数"),
-        ("best batch", "最好的批量"),
-        ("best rate", "最好的学习率"),
-        ("bits per byte", "每字节比特"),
-        ("the dial's batch", "旋钮的批量"),
-        ("the dial's rate", "旋钮的学习率"),
-    )
-    found = fit(list(fitted))
-    return [
-        say("## The dial", "## 旋钮"),
-        say(
-            "Batch and rate follow the tokens of the run and the width of the model. They were fitted to runs "
-            "whose result\n"
-            "depends on tokens and not on the clock ([dial.jsonl](dial.jsonl), `benchmarks/dial.py`). The best "
-            "of each\n"
-            "group, and what the dial says there:",
-            "批量和学习率随运行的词元数和模型的宽度而定，由一组结果只取决于词元数、与时钟无关的运行拟合而来\n"
-            "（[dial.jsonl](dial.jsonl)，`benchmarks/dial.py`）。每组里最好的一次，以及旋钮在那里的取值：",
-        ),
-        say.table(heads, rows),
-        say(
-            f"The surface through all {found['runs']} runs misses them by {found['missed']:.4f} bits per byte "
-            "(root mean "
-            "square). Its lowest point:",
-            f"穿过全部 {found['runs']} 次运行的曲面与它们相差 {found['missed']:.4f} 每字节比特（均方根）。它的最低点：",
-        ),
-        say.table(
-            (
-                ("", ""),
-                ("at 2 M tokens, width 192", "2 M 词元、宽 192 处"),
-                ("grows with tokens to the", "随词元数的幂"),
-                ("with width to the", "随宽度的幂"),
-            ),
-            [
-                (say(name, chinese), *numbers)
-                for name, chinese, numbers in (
-                    ("batch in tokens, fitted", "批量（词元），拟合", with_bounds(found, "batch", ",.0f")),
-                    ("batch in tokens, the dial's", "批量（词元），旋钮", of_dial(dial.BATCH_TOKENS, ",.0f")),
-                    ("rate, fitted", "学习率，拟合", with_bounds(found, "rate", ".2g")),
-                    ("rate, the dial's", "学习率，旋钮", of_dial(dial.RATE, ".2g")),
-                )
-            ],
-        ),
-        say(
-            "In brackets: nine of ten fits to surfaces whose misses are dealt out anew. The runs are of an earlier cut "
-            "of\nthis text, one seed each. What is longer than two million tokens or wider than 288 is "
-            "extrapolated, the\n"
-            "comparison above included.",
-            "括号里：把残差重新分配后再拟合，十次里有九次落在其间。这些运行用的是同一文本较早的切法，各一个种子。\n"
-            "超过两百万词元或宽于 288 的都是外推，上面的比较也在内。",
-        ),
-    ]
-
-
-def with_bounds(found: dict[str, Any], name: str, form: str) -> list[str]:
-    """Fitted numbers of batch or rate, each with its bounds."""
-    forms = {"at_centre": form, "tokens": ".2f", "width": ".2f"}
-    shown = {key: [found[name][key], *found[f"{name}_bounds"][key]] for key in forms}
-    return ["{} ({} to {})".format(*(f"{one:{forms[key]}}" for one in those)) for key, those in shown.items()]
-
-
-def of_dial(power: dial.Power, form: str) -> list[str]:
-    """The same numbers as the dial has them."""
-    return [f"{power.value:{form}}", f"{power.tokens:.2f}", f"{power.width:.2f}"]

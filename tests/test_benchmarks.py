@@ -86,6 +86,59 @@ def test_the_dials_fit_finds_a_rule_that_it_was_given():
     assert found["missed"] < 1e-9
 
 
+@pytest.mark.parametrize("question", ["shape", "horizon"])
+def test_the_rules_of_shape_and_horizon_find_what_they_were_given(question):
+    """Runs whose loss is a bowl around a known power; those of the other question do not count."""
+    shapes = benchmark("shapes")
+    asked = shapes.QUESTIONS[question]
+    value, given_centre = asked["centre"]
+    runs = [
+        {
+            "question": question,
+            asked["chosen"]: chosen,
+            asked["given"]: given,
+            "bits_per_byte": 2
+            - 0.1 * np.log(given / given_centre)
+            + 0.03 * np.log(chosen / (1.5 * value * (given / given_centre) ** 0.3)) ** 2,
+        }
+        for given in (given_centre / 3, given_centre, given_centre * 3)
+        for chosen in (value / 4, value / 2, value, value * 2, value * 4)
+    ]
+    found = shapes.fit([*runs, {"question": "another"}], question)
+    assert found["determined"]
+    np.testing.assert_allclose([found["value"], found["power"]], [1.5 * value, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(found["value_bounds"], 1.5 * value, rtol=1e-5)
+    assert found["missed"] < 1e-9
+    hill = [{**run, "bits_per_byte": -run["bits_per_byte"]} for run in runs]
+    assert not shapes.fit(hill, question)["determined"]
+
+
+def test_the_runs_of_shape_and_horizon_keep_the_other_things_equal():
+    shapes = benchmark("shapes")
+    for line in shapes.SHAPES:
+        costs = [shapes.model(width, layers).flops_per_token(shapes.ROW_LENGTH) for width, layers in line]
+        assert max(costs) < 1.15 * min(costs)
+    runs = [{**run, **shapes.costs(run)} for run in shapes.runs("horizon")]
+    for operations in shapes.OPERATIONS:
+        assert sum(abs(run["operations"] / operations - 1) < 1e-3 for run in runs) >= 4
+
+
+def test_a_peer_is_compared_with_settings_inside_of_what_was_tried(monkeypatch):
+    learning = benchmark("learning")
+    tried = [(2e-3, 16, 2.3), (4e-3, 16, 2.2)]
+    names = ("learning_rate", "batch_rows", "bits_per_byte_to_choose_by")
+    monkeypatch.setattr(learning, "trials", lambda side: [dict(zip(names, one, strict=True)) for one in tried])
+    for end, beyond in (
+        ("learning_rate 0.004", (8e-3, 16, 2.4)),
+        ("batch_rows 16", (4e-3, 8, 2.1)),
+        ("batch_rows 8", (4e-3, 4, 2.15)),
+    ):
+        with pytest.raises(SystemExit, match=f"litgpt learnt most with {end}, the end of"):
+            learning.inner_best("litgpt")
+        tried.append(beyond)
+    assert learning.inner_best("litgpt") == {"learning_rate": 4e-3, "batch_rows": 8}
+
+
 def test_every_variant_of_the_ablation_has_a_chinese_name():
     assert list(benchmark("learning").VARIANTS) == list(benchmark("learning_page").CHINESE)
 

@@ -1,0 +1,166 @@
+"""Fit the dial's other half: how wide and deep a model of a size should be, and for how many tokens to train it.
+
+In: the text and ids that `learning.py text` made. Out: `docs/results/shapes.jsonl`, one line a run, and from all lines
+the two rules. Each question keeps the other things equal; batch and rate are the dial's own for every run:
+
+- `shape`: as many operations for a token and as many tokens, from narrow and deep to wide and shallow;
+- `horizon`: as many operations in all, from small models that see much text to large ones that see little.
+
+A run's result depends on its tokens and not on the clock, so that a busy machine measures the same; one thread each.
+They are judged by the half of the held-out pieces of which `learning.py` tells nothing. A run that is in the file is
+not repeated:
+
+    python benchmarks/shapes.py run shape horizon
+    python benchmarks/shapes.py fit
+
+Both rules are response surfaces, as in `dial.py`: held-out bits per byte as a quadratic function of two logarithms, the
+one that is chosen and the one that is given, whose lowest point over the first is a power of the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dial import DRAWS, ROW_LENGTH, append, architecture, stored, trained
+from learning import text_digest
+
+from danlu.base import console
+from danlu.model.config import ModelConfig
+from danlu.train.dial import pace
+
+RESULT = Path("docs/results/shapes.jsonl")
+VOCABULARY = 8192
+SHAPE_TOKENS = 1_000_000
+SHAPES = (
+    ((96, 11), (128, 5), (160, 2), (192, 1)),
+    ((96, 23), (128, 12), (160, 7), (192, 4), (288, 1)),
+    ((160, 23), (224, 11), (288, 6), (384, 3), (448, 2)),
+)
+"""Width and layers; the shapes of one line cost alike for a token."""
+OPERATIONS = (1e13, 3.2e13, 1e14)
+HORIZONS = (
+    ((32, 2), (64, 2), (96, 3), (128, 3), (192, 4)),
+    ((32, 2), (64, 2), (96, 3), (128, 3), (192, 4), (256, 5)),
+    ((96, 3), (128, 3), (192, 4), (256, 5), (320, 6)),
+)
+"""The shapes of one line are trained with as many operations in all, those of `OPERATIONS`."""
+QUESTIONS = {
+    "shape": {"chosen": "aspect", "given": "flops_per_token", "centre": (48.0, 2.4e7)},
+    "horizon": {"chosen": "matmul", "given": "operations", "centre": (3e6, 3.2e13)},
+}
+"""What a question chooses and by what, both as powers; where their logarithms are zero."""
+Line = dict[str, Any]
+
+
+def main() -> None:
+    """Run what is not in the file yet, or fit all that is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    added = verbs.add_parser("run")
+    added.add_argument("questions", nargs="+", choices=QUESTIONS)
+    added.add_argument("--seed", type=int, default=1)
+    added.add_argument("--threads", type=int, default=1)
+    verbs.add_parser("fit")
+    options = parser.parse_args()
+    if options.verb == "fit":
+        for question in QUESTIONS:
+            console.say(f"{question}: {json.dumps(fit(stored(RESULT), question), indent=1)}")
+        return
+    for question in options.questions:
+        for asked in runs(question):
+            key = {"question": question, "text": text_digest(), **asked, "seed": options.seed}
+            if not any(all(line[name] == value for name, value in key.items()) for line in stored(RESULT)):
+                line = {**key, **costs(key), **trained({**key, "optimizer": "muon"}, options.threads)}
+                append(RESULT, line)
+                console.say(f"{key}: {line['bits_per_byte']}")
+
+
+def runs(question: str) -> Iterator[dict[str, Any]]:
+    """Width, layers, tokens, batch and rate of each run of a question."""
+    if question == "shape":
+        asked = [(width, layers, SHAPE_TOKENS) for line in SHAPES for width, layers in line]
+    else:
+        asked = [
+            (width, layers, round(operations / model(width, layers).flops_per_token(ROW_LENGTH)))
+            for operations, line in zip(OPERATIONS, HORIZONS, strict=True)
+            for width, layers in line
+        ]
+    for width, layers, tokens in asked:
+        chosen = pace(width, tokens, ROW_LENGTH, "muon")
+        yield {
+            "width": width,
+            "layers": layers,
+            "tokens": tokens,
+            "batch_tokens": chosen.batch_rows * ROW_LENGTH,
+            "learning_rate": chosen.learning_rate,
+        }
+
+
+def model(width: int, layers: int) -> ModelConfig:
+    """The architecture of a run, for its counts."""
+    return ModelConfig(vocabulary_size=VOCABULARY, context_length=ROW_LENGTH, **architecture(width, layers))
+
+
+def costs(key: Line) -> dict[str, float]:
+    """What the rules are about: width over layers, parameters in products, operations for a token and in all."""
+    counted = model(key["width"], key["layers"])
+    for_a_token = counted.flops_per_token(ROW_LENGTH)
+    return {
+        "aspect": key["width"] / key["layers"],
+        "matmul": counted.parameters().matmul,
+        "parameters": counted.parameters().total,
+        "flops_per_token": for_a_token,
+        "operations": for_a_token * key["tokens"],
+    }
+
+
+def fit(lines: Sequence[Line], question: str) -> dict[str, Any]:
+    """The rule of a question: its value at the centre and its power, each with the bounds of nine in ten fits to
+    surfaces whose misses are dealt out anew; by how much the surface misses the runs, in bits per byte."""
+    lines = [line for line in lines if line["question"] == question]
+    if not lines:
+        return {"runs": 0, "determined": False}
+    table, bits = surface(lines, question), np.array([line["bits_per_byte"] for line in lines])
+    found, _, rank, _ = np.linalg.lstsq(table, bits, rcond=None)
+    missed = bits - table @ found
+    random = np.random.default_rng(0)
+    scale = math.sqrt(len(bits) / max(1, len(bits) - table.shape[1]))
+    dealt = [table @ found + scale * random.choice(missed, len(bits)) for _ in range(DRAWS)]
+    centre = QUESTIONS[question]["centre"][0]
+    drawn = np.sort([lowest(np.linalg.lstsq(table, one, rcond=None)[0], centre) for one in dealt], axis=0)
+    value, power = lowest(found, centre)
+    return {
+        "runs": len(lines),
+        "determined": bool(rank == table.shape[1] and found[1] > 0),
+        "value": value,
+        "power": power,
+        "value_bounds": drawn[[DRAWS // 20, -DRAWS // 20], 0].tolist(),
+        "power_bounds": drawn[[DRAWS // 20, -DRAWS // 20], 1].tolist(),
+        "curvature": float(found[1]),
+        "missed": float(np.sqrt(np.mean(missed**2))),
+    }
+
+
+def surface(lines: Sequence[Line], question: str) -> np.ndarray:
+    """The columns of the response surface, a row for each run: those of the lowest point first."""
+    asked = QUESTIONS[question]
+    chosen, given = (
+        np.log([line[asked[name]] for line in lines]) - math.log(centre)
+        for name, centre in zip(("chosen", "given"), asked["centre"], strict=True)
+    )
+    return np.column_stack([chosen, chosen**2, chosen * given, np.ones(len(lines)), given, given**2])
+
+
+def lowest(found: np.ndarray, centre: float) -> tuple[float, float]:
+    """Where the surface is lowest over what is chosen: the value at the centre, and the power of what is given."""
+    return centre * math.exp(-found[0] / (2 * found[1])), -found[2] / (2 * found[1])
+
+
+if __name__ == "__main__":
+    main()
