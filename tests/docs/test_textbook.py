@@ -103,6 +103,15 @@ def test_each_block_prints_what_the_page_says(page, tmp_path):
         assert output == expected
 
 
+@pytest.mark.parametrize("page", ENGLISH, ids=by_name)
+def test_both_languages_have_the_same_blocks(page):
+    """The blocks of the English page are run; that the Chinese ones are the same makes them right, too."""
+    english, chinese = (
+        [(block.language, block.text) for block in pages.blocks(one)] for one in (page, page.with_suffix(".zh.md"))
+    )
+    assert english == chinese
+
+
 @pytest.mark.parametrize("page", BOTH, ids=by_name)
 def test_the_numbers_of_the_prose_are_computed(page):
     assert invented(page, told(page)) == []
