@@ -302,6 +302,11 @@ def product_code(random: Random) -> str:
     return body + str(-sum(int(digit) * (1 + 2 * (place % 2)) for place, digit in enumerate(body)) % 10)
 
 
+def with_numbers(form: str, *ranges: tuple[int, ...]) -> Write:
+    """The form with a random number of each range in its places."""
+    return lambda random: form.format(*(random.randrange(*bounds) for bounds in ranges))
+
+
 NEAR_MISSES: dict[str, Write] = {
     "identity number, wrong check digit": wrong(identity_number, DIGITS + "X"),
     "identity number, no such day": lambda random: f"{random.choice(AREAS)}19900230{some(random, DIGITS, 4)}",
@@ -315,15 +320,11 @@ NEAR_MISSES: dict[str, Write] = {
     "code of goods": product_code,
     "ISBN": lambda random: f"ISBN 978-7-302-{some(random, DIGITS, 5)}-{random.randrange(10)}",
     "time in milliseconds": lambda random: f"1{random.randrange(6, 8)}{some(random, DIGITS, 11)}",
-    "date and time": lambda random: (
-        f"20{random.randrange(10, 25)}-0{random.randrange(1, 10)}-1{random.randrange(10)} 12:34:56"
-    ),
-    "date in one piece": lambda random: (
-        f"20{random.randrange(10, 25)}0{random.randrange(1, 10)}1{random.randrange(10)}123456"
-    ),
-    "years of a table": lambda random: f"168 {random.randrange(1900, 2030)} {random.randrange(1900, 2030)}",
-    "round numbers of a table": lambda random: f"150 {random.randrange(10, 99)}00 {random.randrange(10, 99)}00",
-    "price": lambda random: f"{random.randrange(1, 999)},{random.randrange(100, 999)}.{random.randrange(10, 99)}",
+    "date and time": with_numbers("20{}-0{}-1{} 12:34:56", (10, 25), (1, 10), (10,)),
+    "date in one piece": with_numbers("20{}0{}1{}123456", (10, 25), (1, 10), (10,)),
+    "years of a table": with_numbers("168 {} {}", (1900, 2030), (1900, 2030)),
+    "round numbers of a table": with_numbers("150 {}00 {}00", (10, 99), (10, 99)),
+    "price": with_numbers("{},{}.{}", (1, 999), (100, 999), (10, 99)),
     "decimal": lambda random: f"0.{mobile(random)}",
     "decimal of a table": lambda random: in_groups(mobile(random), (random.choice((3, 5, 7)),), "."),
     "eleven digits of no phone": lambda random: f"12{some(random, DIGITS, 9)}",
@@ -332,24 +333,20 @@ NEAR_MISSES: dict[str, Write] = {
     "SHA-256": lambda random: some(random, "0123456789abcdef", 64),
     "Git commit": lambda random: some(random, "0123456789abcdef", 40),
     "UUID": lambda random: str(uuid.UUID(int=random.getrandbits(128), version=4)),
-    "version": lambda random: f"{random.randrange(9)}.{random.randrange(20)}.{random.randrange(20)}",
-    "version in four parts": lambda random: (
-        f"v{random.randrange(1, 9)}.{random.randrange(20)}.{random.randrange(20)}.{random.randrange(99)}"
-    ),
-    "version of a package": lambda random: (
-        f"tool-8.{random.randrange(20)}.{random.randrange(20)}.{random.randrange(99)}"
-    ),
-    "address of a local net": lambda random: f"192.168.{random.randrange(256)}.{random.randrange(256)}",
-    "time": lambda random: f"{random.randrange(10, 24)}:{random.randrange(10, 60)}:{random.randrange(10, 60)}",
+    "version": with_numbers("{}.{}.{}", (9,), (20,), (20,)),
+    "version in four parts": with_numbers("v{}.{}.{}.{}", (1, 9), (20,), (20,), (99,)),
+    "version of a package": with_numbers("tool-8.{}.{}.{}", (20,), (20,), (99,)),
+    "address of a local net": with_numbers("192.168.{}.{}", (256,), (256,)),
+    "time": with_numbers("{}:{}:{}", (10, 24), (10, 60), (10, 60)),
     "address of a network card": lambda random: ":".join(some(random, "0123456789abcdef", 2) for _ in range(6)),
     "coordinates": lambda random: f"39.{some(random, DIGITS, 6)}, 116.{some(random, DIGITS, 6)}",
-    "picture at double size": lambda random: f"icon-{random.randrange(99)}@2x.png",
-    "package of npm": lambda random: f"@babel/core@7.{random.randrange(30)}.0-beta.rc",
-    "decorator": lambda random: f"@app.route{random.randrange(9)}",
-    "repository": lambda random: f"git@github.com:owner{random.randrange(9)}/name.git",
+    "picture at double size": with_numbers("icon-{}@2x.png", (99,)),
+    "package of npm": with_numbers("@babel/core@7.{}.0-beta.rc", (30,)),
+    "decorator": with_numbers("@app.route{}", (9,)),
+    "repository": with_numbers("git@github.com:owner{}/name.git", (9,)),
     "a word for a password": lambda random: f"password: {random.choice(('something', 'required', 'authentication'))}",
-    "a call for a password": lambda random: f"api_key = os.environ['KEY_{random.randrange(9)}']",
-    "a place for a password": lambda random: f"token: ${{TOKEN_{random.randrange(9)}_OF_CI}}",
+    "a call for a password": with_numbers("api_key = os.environ['KEY_{}']", (9,)),
+    "a place for a password": with_numbers("token: ${{TOKEN_{}_OF_CI}}", (9,)),
     "a key that opens nothing": lambda random: f"primary key: {some(random, 'abcdef', 6)}{random.randrange(10, 99)}",
     "words about keys": lambda random: "between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- it says",
 }
