@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pins
 from words import Words
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -27,6 +28,15 @@ LAST_ROW = {
     "shard": "`stages.shard.seconds`",
 }
 """After which number of a stage's page these numbers stand."""
+HELD = {
+    "prepare": ("MB of memory with `similar: true`", "带 `similar: true` 时的内存（MB）"),
+    "tokenizer": (
+        "MB of memory on the smaller of two corpora, with a sample of one size from either",
+        "两份语料中较小的一份所用内存（MB），取样大小相同",
+    ),
+    "shard": ("MB of memory on the smaller of two corpora", "两份语料中较小的一份所用内存（MB）"),
+}
+"""What is told of the memory of two sizes of text; of the stages behind `prepare` where it was measured."""
 Found = dict[str, Any]
 
 
@@ -50,9 +60,9 @@ def heading(say: Words) -> str:
 def section(found: Found, chinese: bool) -> str:
     """The section of the page on speed, to its end."""
     say = Words(chinese)
-    commands = "\n".join(dict.fromkeys(found[part]["command"] for part in ("chain", "stages", "memory")))
+    commands = [found[part]["command"] for part in ("chain", "stages", "memory")]
     parts = [heading(say), *beside(found["chain"], say), *alone(found["stages"], say), *held(found["memory"], say)]
-    return "\n\n".join([*parts, f"```bash\n{commands}\n```"]) + "\n"
+    return "\n\n".join([*parts, pins.block(commands)]) + "\n"
 
 
 def beside(found: Found, say: Words) -> list[str]:
@@ -201,17 +211,43 @@ def alone(found: Found, say: Words) -> list[str]:
 
 
 def held(found: Found, say: Words) -> list[str]:
-    """Memory of two sizes of text."""
-    heads = [("text", "文本"), ("documents", "文档"), ("memory, MB", "内存（MB）")]
+    """Memory of two sizes of text: of `prepare`, and of the stages behind it that were measured."""
+    (_, small), _ = sizes(found)
+    behind = [stage for stage in peaks(small) if stage != "prepare"]
+    also = say(" and the stages behind it", "及其后各阶段") if behind else ""
+    sample = ""
+    if "tokenizer" in behind:
+        megabytes = small["tokenizer"]["sample_bytes"] // 1_000_000
+        sample = say(
+            f";\n`tokenizer` learns from {megabytes} MB of either",
+            f"；\n两种大小，`tokenizer` 都从其中 {megabytes} MB 学习",
+        )
+    heads = [("text", "文本"), ("documents", "文档"), ("memory, MB: prepare", "内存（MB）：prepare")]
     return [
         say(
-            f"The most memory that `prepare` with near-duplicates held, on {found['measured_at']}. A document\n"
-            "costs what tells its text and its id when they come again, some 70 bytes:",
-            f"带近似去重的 `prepare` 所占的最大内存，{found['measured_at']}。\n"
-            "每个文档只占用来认出相同文本和相同标识的约 70 字节：",
+            f"The most memory that `prepare` with near-duplicates{also} held, on {found['measured_at']}. A document\n"
+            f"costs what tells its text and its id when they come again, some 70 bytes{sample}:",
+            f"带近似去重的 `prepare` {also}所占的最大内存，{found['measured_at']}。\n"
+            f"每个文档只占用来认出相同文本和相同标识的约 70 字节{sample}：",
         ),
-        say.table(heads, [[size, f"{one['documents']:,}", f"{one['peak_mb']:,}"] for size, one in sizes(found)]),
+        say.table(
+            [*heads, *((stage, stage) for stage in behind)],
+            [
+                [size, f"{one['documents']:,}", *(f"{peak:,}" for peak in peaks(one).values())]
+                for size, one in sizes(found)
+            ],
+        ),
     ]
+
+
+def peaks(one: Found) -> dict[str, int]:
+    """Of one size of text the most memory of each stage: `prepare`, and those behind it that were measured."""
+    return {"prepare": one["peak_mb"], **{stage: one[stage]["peak_mb"] for stage in HELD if stage in one}}
+
+
+def peak_path(size: str, stage: str) -> str:
+    """Where the most memory of a stage is stored."""
+    return f"memory.{size}.{'' if stage == 'prepare' else f'{stage}.'}peak_mb"
 
 
 def sizes(found: Found) -> list[tuple[str, Found]]:
@@ -222,7 +258,7 @@ def sizes(found: Found) -> list[tuple[str, Found]]:
 def rows(found: Found, stage: str, chinese: bool) -> list[str]:
     """The numbers of a stage's page: number, where it is stored, what it says."""
     say = Words(chinese)
-    stages, (small, large) = found["stages"], (size for size, _ in sizes(found["memory"]))
+    stages, ((few, small), (many, _)) = found["stages"], sizes(found["memory"])
     link = f"[{say('speed beside others', '与他人比速度')}](../results/speed{say('', '.zh')}.md)"
     speed = {
         "prepare": say("raw text that one core cleans in a second of its time", "一个核每秒处理器时间清理的原始文本"),
@@ -252,8 +288,11 @@ def rows(found: Found, stage: str, chinese: bool) -> list[str]:
                 "stages.prepare_similar.mb_per_processor_second",
                 say("the same with `similar: true`", "加上 `similar: true`"),
             ),
-            (f"memory.{small}.peak_mb", say("MB of memory with `similar: true`", "带 `similar: true` 时的内存（MB）")),
-            (f"memory.{large}.peak_mb", say("the same on ten times as much text", "文本多十倍时")),
+        ]
+    if stage in peaks(small):
+        told += [
+            (peak_path(few, stage), say(*HELD[stage])),
+            (peak_path(many, stage), say("the same on ten times as much text", "文本多十倍时")),
         ]
     values = {
         **{
@@ -261,7 +300,11 @@ def rows(found: Found, stage: str, chinese: bool) -> list[str]:
             for key in STAGES
         },
         **{f"stages.{key}.peak_mb": f"{stages[key]['peak_mb']:,}" for key in STAGES},
-        **{f"memory.{size}.peak_mb": f"{one['peak_mb']:,}" for size, one in sizes(found["memory"])},
+        **{
+            peak_path(size, name): f"{peak:,}"
+            for size, one in sizes(found["memory"])
+            for name, peak in peaks(one).items()
+        },
     }
     return [
         f"| {values[path]} | [{RESULTS.name}](../results/{RESULTS.name}) `{path}` | {text} |" for path, text in told

@@ -1,8 +1,8 @@
 """datatrove's side of `corpus_speed.py`: its quality filters, then its MinHash chain, on one file, in this process.
 
-In: a JSON Lines file, a working folder, a language; run by the Python of an environment that has datatrove, spacy and
-jieba. Out: one line of JSON: seconds by half, peak memory, counts, what was dropped why; the kept texts lie in the
-folder.
+In: a JSON Lines file, a working folder, a language; run by the Python of the environment of `peers-text.txt`, which has
+datatrove, spacy and jieba. Out: one line of JSON: seconds by half, peak memory, counts, what was dropped why; the kept
+texts lie in the folder.
 
 Its filters have their defaults, but where they and danlu's rules would read the same paper differently. There both are
 given one reading, so that both do the same work on the same documents:

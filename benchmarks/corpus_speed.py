@@ -8,9 +8,8 @@ are measured beside those of the clock: they hardly change where the machine doe
 
     python benchmarks/corpus_speed.py chain stages memory --text TEXT --peer PEER/bin/python
 
-Documents are cut from the real ones, one of each file in turn, up to some 3 kB each like pages of the web; every tenth
-comes again with two words put in. Beyond the size of the text its letters and characters are exchanged for others, so
-that nothing else comes twice.
+The documents are those of `corpus_text.py`: pages cut from real text, every tenth of which comes again with two words
+put in.
 
 Of the chain both sides read JSON Lines, judge each document by the rules of C4, Gopher and FineWeb, find
 near-duplicates by 14 bands of 8 MinHashes over runs of 5 words, and write what stays. `corpus_peer.py` says how
@@ -30,35 +29,33 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import speed_page
-from machine import add_options, peak_mb, peer_versions, stamp
+from corpus_side import on_one_core, ours
+from corpus_text import COPY, write_parts
+from machine import add_options, peer_versions, stamp
 from rounds import in_turn, middle
-from texts import LANGUAGES, files, pieces, texts
+from texts import LANGUAGES
 
 from danlu.base import artifact, console
+from danlu.base.config import read_settings
 from danlu.corpus.prune import REASON
 from danlu.corpus.quality import FAMILIES
+from danlu.stages.tokenizer import Books, Config, sample
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "corpus-speed.json"
-COPY_EVERY = 10
 CHAIN_PARTS = 3
 STAGE_ROUNDS = 3
 CHAIN_BYTES = 30_000_000
 STAGES_BYTES = 50_000_000
 MEMORY_BYTES = 1_000_000_000
-FIRST_HAN, LAST_HAN = 0x4E00, 0x9FA5
+MEMORY_SAMPLE_BYTES = 50_000_000
+VOCABULARY = {"vocabulary_size": 8192}
 CHAIN = {
     "filters": {"quality": ["gopher", "c4", "fineweb"]},
     "private_data": "keep",
@@ -66,100 +63,8 @@ CHAIN = {
 }
 """What datatrove's chain does, and no more: its normalising and exact duplicates are left out where that can be."""
 SHINGLE = {"en": 5, "zh": 9}
-COPY = "-copy"
 HALVES = ("quality", "near_duplicates")
 ROW_SETS = ("pretrain-train", "pretrain-validation", "chat-train", "chat-validation")
-
-
-def pages_of(path: Path, language: str, turn: int) -> Iterator[str]:
-    """The pieces of a file's documents."""
-    for text in texts(path):
-        yield from pieces(text.translate(exchanged(turn)) if turn else text, language)
-
-
-@cache
-def exchanged(turn: int) -> dict[int, int]:
-    """Every small letter and Chinese character -> the one that stands `turn` (times a prime) behind it."""
-    letters = {97 + place: 97 + (place + turn) % 26 for place in range(26)}
-    width = LAST_HAN - FIRST_HAN + 1
-    return letters | {FIRST_HAN + place: FIRST_HAN + (place + 7919 * turn) % width for place in range(width)}
-
-
-def documents(folder: Path, language: str) -> Iterator[tuple[str, str]]:
-    """`(id, text)` without end: a piece of each file in turn, and copies of some with two words put in."""
-    number = 0
-    for turn in count():
-        open_files = [pages_of(path, language, turn) for path in files(folder, language)]
-        while open_files:
-            for file in list(open_files):
-                document = next(file, None)
-                if document is None:
-                    open_files.remove(file)
-                    continue
-                number += 1
-                yield f"{language}-{number}", document
-                if number % COPY_EVERY == 0:
-                    middle = len(document) // 2
-                    yield f"{language}-{number}{COPY}", f"{document[:middle]} 之一 {document[middle:]}"
-
-
-def write_parts(folder: Path, language: str, paths: list[Path], part_bytes: int) -> int:
-    """JSON Lines files of one language, each with about so many bytes of text; how many they have in all."""
-    made = documents(folder, language)
-    written = 0
-    for path in paths:
-        size = 0
-        with path.open("w", encoding="utf-8") as file:
-            while size < part_bytes:
-                name, text = next(made)
-                size += len(text.encode())
-                file.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
-        written += size
-    return written
-
-
-def measured(command: list[str]) -> dict[str, Any]:
-    """The JSON that a process, kept to one core, writes as its last line."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-    core = {min(os.sched_getaffinity(0))}
-    pin = {"preexec_fn": lambda: os.sched_setaffinity(0, core)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, **pin)
-    if done.returncode:
-        raise RuntimeError(f"{command}:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def ours(stage: str, config: dict[str, Any], out: Path, **inputs: Path) -> dict[str, Any]:
-    """Run one stage in a process of its own."""
-    words = json.dumps(
-        {"config": config, "out": str(out), "inputs": {name: str(path) for name, path in inputs.items()}}
-    )
-    return measured([sys.executable, __file__, "side", "--stage", stage, "--words", words])
-
-
-def side(stage: str, words: dict[str, Any]) -> None:
-    """The process of `ours`: one stage from its inputs to its seal."""
-    from importlib import import_module
-
-    from danlu.base.artifact import open_artifact
-    from danlu.base.config import read_settings
-
-    module = import_module(f"danlu.stages.{stage}")
-    inputs = {name: open_artifact(Path(path), name) for name, path in words["inputs"].items()}
-    out = Path(words["out"])
-    out.mkdir(parents=True)
-    said = os.dup(1)
-    os.dup2(2, 1)
-    started_at, processor_at = time.perf_counter(), time.process_time()
-    made = module.run(read_settings(module.Config, words["config"], "benchmark"), inputs, out)
-    facts = {
-        "seconds": round(time.perf_counter() - started_at, 3),
-        "processor_seconds": round(time.process_time() - processor_at, 3),
-        "peak_mb": peak_mb(),
-        "metrics": dict(made.metrics),
-    }
-    os.write(said, (json.dumps(facts) + "\n").encode())
 
 
 def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
@@ -178,7 +83,7 @@ def chain(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
             outs = {name: folder / f"{name}-{path.stem}" for name in runs}
             for name in in_turn(runs, number):
                 if name == "datatrove":
-                    one = measured([peer, script, str(path), str(outs[name]), language])
+                    one = on_one_core([peer, script, str(path), str(outs[name]), language])
                 else:
                     settings = config if name == "danlu" else CHAIN
                     one = ours("prepare", {"sources": str(path), **settings}, outs[name])
@@ -307,19 +212,18 @@ def stages(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
 def stages_once(raw: Path, folder: Path, raw_bytes: int) -> dict[str, Any]:
     """One round: each stage with the text that it reads, what it took, and of `shard` the encoder."""
     corpus, tokenizer, shards = folder / "corpus", folder / "tokenizer", folder / "shards"
-    vocabulary = {"vocabulary_size": 8192}
     given = {"corpus": corpus, "tokenizer": tokenizer}
     runs = {
         "prepare": ours("prepare", {"sources": str(raw)}, corpus),
         "prepare_similar": ours("prepare", {"sources": str(raw), "similar": True}, folder / "corpus-similar"),
-        "tokenizer": ours("tokenizer", vocabulary, tokenizer, corpus=corpus),
+        "tokenizer": ours("tokenizer", VOCABULARY, tokenizer, corpus=corpus),
         "shard": ours("shard", {}, shards, **given),
         "shard_reference": ours("shard", {"encoder": "tokenizers"}, folder / "shards-reference", **given),
     }
     encoded = json.loads((shards / "report.json").read_text())
     text = {
         **dict.fromkeys(("prepare", "prepare_similar"), raw_bytes),
-        "tokenizer": learnt_bytes(corpus, vocabulary),
+        "tokenizer": learnt_bytes(corpus, VOCABULARY),
         **dict.fromkeys(("shard", "shard_reference"), sum(encoded[name]["bytes"] for name in ROW_SETS)),
     }
     return {
@@ -338,31 +242,36 @@ def stages_once(raw: Path, folder: Path, raw_bytes: int) -> dict[str, Any]:
 
 def learnt_bytes(corpus: Path, config: dict[str, Any]) -> int:
     """The text that the tokenizer's stage learns from: its own draw, counted once more."""
-    from danlu.base.artifact import open_artifact
-    from danlu.base.config import read_settings
-    from danlu.stages import tokenizer
-
-    settings = read_settings(tokenizer.Config, config, "benchmark")
-    return sum(
-        len(text.encode()) for text in tokenizer._sample(open_artifact(corpus, "corpus"), settings, tokenizer.Books())
-    )
+    settings = read_settings(Config, config, "benchmark")
+    return sum(len(text.encode()) for text in sample(artifact.open_artifact(corpus, "corpus"), settings, Books()))
 
 
 def memory(text: Path, peer: str, folder: Path, size: int) -> dict[str, Any]:
-    """Peak memory of `prepare` with near-duplicates, on a little and on ten times as much."""
+    """Peak memory of the stages on a little and on ten times as much: of `prepare` with near-duplicates, and of the two
+    behind it. The vocabulary is learnt from as much of both, or the sample would tell and not the corpus."""
     result: dict[str, Any] = {}
     for part in (size // 10, size):
-        raw = folder / f"memory-{part}"
+        raw, corpus, tokenizer, shards = (
+            folder / f"memory-{part}-{name}" for name in ("raw", "corpus", "tokenizer", "shards")
+        )
         raw.mkdir()
         for language in LANGUAGES:
             write_parts(text, language, [raw / f"{language}.jsonl"], part // 2)
-        one = ours("prepare", {"sources": str(raw), "similar": True}, folder / f"memory-{part}-corpus")
+        cleaned = ours("prepare", {"sources": str(raw), "similar": True}, corpus)
+        learnt = ours("tokenizer", {**VOCABULARY, "sample_bytes": MEMORY_SAMPLE_BYTES}, tokenizer, corpus=corpus)
+        cut = ours("shard", {}, shards, corpus=corpus, tokenizer=tokenizer)
         result[f"{part // 1_000_000} MB"] = {
-            "peak_mb": one["peak_mb"],
-            "documents": one["metrics"]["in"],
-            "seconds": one["seconds"],
+            **peak(cleaned),
+            "documents": cleaned["metrics"]["in"],
+            "tokenizer": {**peak(learnt), "sample_bytes": MEMORY_SAMPLE_BYTES},
+            "shard": {**peak(cut), "encoder": cut["metrics"]["encoder"]},
         }
     return result
+
+
+def peak(run: dict[str, Any]) -> dict[str, Any]:
+    """The most memory that a run held, and how long it took."""
+    return {name: run[name] for name in ("peak_mb", "seconds")}
 
 
 MEASUREMENTS = {"chain": (chain, CHAIN_BYTES), "stages": (stages, STAGES_BYTES), "memory": (memory, MEMORY_BYTES)}
@@ -372,17 +281,12 @@ MEASUREMENTS = {"chain": (chain, CHAIN_BYTES), "stages": (stages, STAGES_BYTES),
 def main() -> None:
     """Measure what is asked for and store it beside what was measured before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="+", choices=[*MEASUREMENTS, "side"])
-    parser.add_argument("--text", type=Path)
+    parser.add_argument("what", nargs="+", choices=MEASUREMENTS)
+    parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--peer", default="")
     parser.add_argument("--megabytes", type=int, help="of text in all, if not what is meant to be")
-    parser.add_argument("--stage", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--words", default="", help=argparse.SUPPRESS)
     add_options(parser, RESULTS)
     options = parser.parse_args()
-    if options.what == ["side"]:
-        side(options.stage, json.loads(options.words))
-        return
     stamped = stamp(options, positional=("what",))
     results = json.loads(options.result.read_text()) if options.result.is_file() else {}
     for name in options.what:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import corpus_page
+import pins
 import tokenizer_page
 from rounds import paired
 from words import Words
@@ -116,9 +117,8 @@ def _whose(package: str, say: Words) -> str:
 
 
 def commands(found: Found) -> str:
-    """What was called, each once."""
-    listed = dict.fromkeys(one["command"] for one in found.values())
-    return "```bash\n" + "\n".join(listed) + "\n```"
+    """What was called, each once, behind what makes the environments that it names."""
+    return pins.block(one["command"] for one in found.values())
 
 
 def training(found: Found, say: Words) -> list[str]:

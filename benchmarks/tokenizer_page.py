@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pins
+
 DECISION = "../decisions/0012-fast-tokenizers.md"
+INSTALL = "pip install -r benchmarks/peers-tokenizers.txt"
 
 
 def encoding_rows(found: dict[str, Any]) -> str:
@@ -74,9 +77,7 @@ Python {found["python"]}；{versions}。
 `danlu` 是 `tokenizers` 的训练器配 Qwen2 的切分；`tokenizers` 和 `gigabpe` 两行用 GPT-2 的切分，学到的合并相同。
 gigabpe 不会别的切分，sentencepiece 合并的是字符，所以都替代不了现在的训练器。
 
-```bash
-{found["command"]}
-```
+{pins.block([found["command"]], INSTALL)}
 """
     rounds = "one round in the order of the table" if times == 1 else f"medians of {times} rounds"
     return f"""## Tokenizers
@@ -105,7 +106,5 @@ Learning {found["vocabulary"]:,} tokens from {learnt:.0f} MB of the same text, {
 and learn the same merges. gigabpe knows no other split and sentencepiece joins characters, so neither takes the
 trainer's place.
 
-```bash
-{found["command"]}
-```
+{pins.block([found["command"]], INSTALL)}
 """

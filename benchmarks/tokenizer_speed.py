@@ -4,7 +4,7 @@ In: a folder of real text with `en/` and `zh/`, and the folder of a tokenizer. O
 `speed_page.py` tells it. Every measurement is a process of its own, and in each round the libraries take turns, each
 round beginning with another; medians are told:
 
-    pip install gigabpe sentencepiece  # only to be measured: danlu does not use them
+    pip install -r benchmarks/peers-tokenizers.txt  # two of them only to be measured: danlu does not use them
     python benchmarks/tokenizer_speed.py --text TEXT --tokenizer TOKENIZER
 
 Encoding is that of the `shard` stage (`shards.encode` over `tokenizer.fast`), once cold and once more over the same

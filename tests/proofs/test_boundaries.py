@@ -20,7 +20,7 @@ import pytest
 from danlu import convert
 from danlu.base.artifact import Artifact, open_artifact, write_manifest
 from danlu.base.books import LawBroken, check_balance
-from danlu.base.records import SPLITS, Conversation, Message
+from danlu.base.records import SPLITS, Conversation, Message, read_documents
 from danlu.evaluate.answers import mark
 from danlu.evaluate.score import Score
 from danlu.shards.encode import Tally
@@ -167,18 +167,22 @@ def test_RD1_texts_that_were_not_learnt_from_stop_the_tokenizer(corpus, tmp_path
         patch.setattr(tokenizer_stage, "train", lambda texts, **options: real(list(islice(texts, 3)), **options))
         with pytest.raises(LawBroken, match=r"of the (corpus|tokenizer)"):
             make_tokenizer(corpus, tmp_path / "early")
-    real_sample = tokenizer_stage._sample
-    monkeypatch.setattr(tokenizer_stage, "_sample", lambda *given: islice(real_sample(*given), 1, None))
+    real_sample = tokenizer_stage.sample
+    monkeypatch.setattr(tokenizer_stage, "sample", lambda *given: islice(real_sample(*given), 1, None))
     with pytest.raises(LawBroken, match="texts of the tokenizer"):
         make_tokenizer(corpus, tmp_path / "lossy")
     assert not list(tmp_path.rglob("manifest.json"))
 
 
-def evaluation(corpus: Artifact, out: Path, patch: Patch, *, scored: int = 0, answered: int = 0) -> Artifact:
-    """The stage around a model that is none; the last `scored` texts and `answered` questions come to nothing."""
+def evaluation(
+    corpus: Artifact, out: Path, patch: Patch, *, scored: int = 0, answered: int = 0, unread: int = 0
+) -> Artifact:
+    """The stage around a model that is none; what comes to nothing: the last `scored` texts, the last `answered`
+    questions, the last `unread` bytes of every text."""
 
     def score(model: Any, documents: list[Any], characters: int) -> dict[str, list[Score]]:
-        return {"en": [Score(1.0, 1, 1) for _ in documents[: len(documents) - scored]]}
+        texts = [one.text[:characters].encode() for one in documents[: len(documents) - scored]]
+        return {"en": [Score(1.0, 1, len(text) - unread) for text in texts]}
 
     def ask(model: Any, conversations: list[Any], config: Any) -> list[Any]:
         marked = [mark(one, "x") for one in conversations[: len(conversations) - answered]]
@@ -190,7 +194,9 @@ def evaluation(corpus: Artifact, out: Path, patch: Patch, *, scored: int = 0, an
     patch.setattr(evaluate, "_ask", ask)
     out.mkdir()
     trained = SimpleNamespace(folder=out, fingerprint="1", content="1", kind="model")
-    config = evaluate.Config(documents=3, questions=2, baselines=False, leaks=False, device="cpu")
+    config = evaluate.Config(
+        documents=3, document_characters=20, questions=2, baselines=False, leaks=False, device="cpu"
+    )
     return evaluate.run(config, {"model": trained, "corpus": corpus}, out)
 
 
@@ -200,9 +206,17 @@ def test_RD1_an_evaluation_accounts_for_every_text_and_every_question(corpus, tm
     for kind in ("documents", "conversations"):
         assert accounts[kind]["given"] == corpus.metrics[kind]["test"]
         assert accounts[kind]["left_out"][evaluate.BEYOND] > 0
-    for harm in ({"scored": 1}, {"answered": 1}):
+        assert accounts[kind]["left_out_bytes"][evaluate.BEYOND] > 0
+    texts = read_documents(corpus.path("test.jsonl"))
+    assert accounts["documents"]["given_bytes"] == sum(len(one.text.encode()) for one in texts)
+    assert accounts["documents"]["left_out_bytes"][evaluate.CUT] > 0
+    for harm in ({"scored": 1}, {"answered": 1}, {"unread": 1}):
         with pytest.raises(LawBroken, match=r"(documents|conversations) for the test"):
             evaluation(corpus, tmp_path / str(harm), monkeypatch, **harm)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate.Account, "cut", lambda *_: None)
+        with pytest.raises(LawBroken, match="bytes of the documents for the test"):
+            evaluation(corpus, tmp_path / "cut", patch)
     with pytest.raises(LawBroken, match="conversations of the corpus for the test"):
         evaluation(cooked(corpus, "conversations", "test"), tmp_path / "cooked", monkeypatch)
 

@@ -83,7 +83,7 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     started_at = time.monotonic()
     corpus, books = inputs["corpus"], Books()
     with console.progress("reading text", unit="bytes") as progress:
-        tokenizer = _learn(config, _counted(_sample(corpus, config, books), progress, corpus, books))
+        tokenizer = _learn(config, _counted(sample(corpus, config, books), progress, corpus, books))
     books.check(corpus)
     languages = compression(tokenizer, _measured(corpus))
     report = {
@@ -189,7 +189,7 @@ def _texts(corpus: Artifact, split: str, read: Counter[str]) -> Iterator[tuple[s
             yield conversation.id, conversation.language, text
 
 
-def _sample(corpus: Artifact, config: Config, books: Books) -> Iterator[str]:
+def sample(corpus: Artifact, config: Config, books: Books) -> Iterator[str]:
     """A share of the records, chosen by a keyed hash of their ids: the same ones in whatever order they come."""
     names = ("train.jsonl", "conversations-train.jsonl")
     size = sum(corpus.path(name).stat().st_size for name in names)
