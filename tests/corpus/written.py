@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from danlu.corpus.world_dirt import BIG5_PARAGRAPHS
+from tests.docs.pages import benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 JAPANESE_SENTENCES = (
@@ -27,7 +28,8 @@ JAPANESE_SENTENCES = (
     "週末には友だちと山に登り、頂上で弁当を食べるつもりです。",
     "電車が遅れたため、会議は三十分後に始まることになった。",
 )
-CHINESE_WORDS = ("你好", "炉子", "春天", "模型", "中文", "谢谢", "人工智能", "老人与海", "分词", "天气")
+ENCODINGS = benchmark("text_encodings")
+"""Which measures on texts of people what is proved on these."""
 MARKDOWN = re.compile(r"`[^`]*`|\]\([^)]*\)|[*#|_\[\]>-]+")
 
 
@@ -65,9 +67,7 @@ def japanese() -> str:
 @cache
 def with_chinese_words() -> str:
     """English in which every tenth word or so is Chinese."""
-    draw = random.Random(0)
-    words = english().split()
-    return " ".join(draw.choice(CHINESE_WORDS) if draw.random() < 0.1 else word for word in words)
+    return str(ENCODINGS.with_words(english()))
 
 
 TEXTS = {
@@ -81,10 +81,5 @@ TEXTS = {
 
 def samples(name: str, encoding: str, count: int, size_bytes: int = 200) -> list[str]:
     """Pieces of a text that are so many bytes in an encoding, or a character less, and begin anywhere."""
-    text, draw = TEXTS[name](), random.Random(f"{name} {encoding}")
-    found = []
-    while len(found) < count:
-        start = draw.randrange(len(text) - size_bytes)
-        piece = " ".join(text[start : start + size_bytes].split()).encode(encoding, "ignore")[:size_bytes]
-        found.append(piece.decode(encoding, "ignore"))
-    return found
+    draw = random.Random(f"{name} {encoding}")
+    return list(ENCODINGS.pieces(TEXTS[name](), encoding, count, size_bytes, draw))

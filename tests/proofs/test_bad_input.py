@@ -36,15 +36,14 @@ from danlu import running
 from danlu.base.artifact import open_artifact
 from danlu.base.config import read_settings
 from danlu.base.errors import SystemTrouble
-from danlu.base.records import Document
 from danlu.corpus import engine, stamps
-from danlu.corpus.readers import FileReader
 from danlu.corpus.sources import Source, source_files
-from danlu.corpus.units import DUPLICATES, Rejection
+from danlu.corpus.units import DUPLICATES
 from danlu.corpus.writer import FILES
 from danlu.recipe import Recipe
 from danlu.stages import prepare
 from tests.corpus import written as texts_of
+from tests.corpus.written import ENCODINGS
 from tests.proofs.mutant import Mutant
 from tests.proofs.test_corpus import run, written
 
@@ -668,21 +667,6 @@ IN_ENCODINGS = {
 }
 
 
-def judged(folder: Path, name: str, data: bytes, texts: list[str]) -> Counter[str]:
-    """How many of the texts in a file are read right, refused or read wrong by the reader of files."""
-    (folder / name).write_bytes(data)
-    (file,) = source_files([Source(str(folder / name))])
-    reader = FileReader(file)
-    units = [unit.content for unit in reader]
-    found = [unit.text if isinstance(unit, Document) else "\ufffd" for unit in units]
-    assert len(found) == len(texts)
-    assert reader.encoding or all(isinstance(unit, Rejection) for unit in units)
-    return Counter(
-        "right" if text == wanted else "refused" if "\ufffd" in text else "wrong"
-        for text, wanted in zip(found, texts, strict=True)
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "encoding"), [(name, encoding) for name, encodings in IN_ENCODINGS.items() for encoding in encodings]
 )
@@ -690,7 +674,7 @@ def test_RD3_99_of_100_files_of_200_bytes_are_read_right_and_the_others_refused(
     """Right means: the text comes out, by whatever name the encoding goes."""
     counts: Counter[str] = Counter()
     for text in texts_of.samples(name, encoding, 200):
-        counts += judged(tmp_path, "a.txt", text.encode(encoding), [text])
+        counts += ENCODINGS.judged(tmp_path, "a.txt", text.encode(encoding), [text])
     print(f"{name} in {encoding}: {counts['right'] / counts.total():.1%} right, {dict(counts)}")
     assert counts["right"] >= 0.99 * counts.total()
     assert not counts["wrong"]
@@ -700,32 +684,21 @@ def test_RD3_a_word_of_Chinese_alone_in_English_is_read_right_or_refused(tmp_pat
     """One or two characters in GBK prove nothing where nothing stands beside them: many must be refused."""
     counts: Counter[str] = Counter()
     for text in texts_of.samples("with Chinese words", "gb18030", 200):
-        counts += judged(tmp_path, "a.txt", text.encode("gb18030"), [text])
+        counts += ENCODINGS.judged(tmp_path, "a.txt", text.encode("gb18030"), [text])
     print(f"Chinese words in gb18030: {dict(counts)}")
     assert counts["right"] >= 0.9 * counts.total()
     assert counts["wrong"] <= 0.01 * counts.total()
 
 
-MIXTURES = {
-    "UTF-8 and GBK": (("simplified", "utf-8"), ("simplified", "gb18030")),
-    "GBK and English with Chinese words in UTF-8": (("simplified", "gb18030"), ("with Chinese words", "utf-8")),
-    "Chinese words in English, UTF-8 and GBK": (("with Chinese words", "gb18030"), ("with Chinese words", "utf-8")),
-    "five hands": (
-        *(("simplified", "utf-8"), ("simplified", "gb18030"), ("traditional", "big5"), ("japanese", "shift_jis")),
-        ("with Chinese words", "utf-8"),
-    ),
-}
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "json", "one line of json"])
-@pytest.mark.parametrize("mixture", MIXTURES)
+@pytest.mark.parametrize("mixture", ENCODINGS.MIXTURES)
 def test_RD3_99_of_100_samples_in_one_file_of_several_hands_are_read_right(tmp_path, mixture, kind):
-    parts = MIXTURES[mixture]
+    parts = ENCODINGS.MIXTURES[mixture]
     pairs = [(text, encoding) for name, encoding in parts for text in texts_of.samples(name, encoding, 100)]
     random.Random(0).shuffle(pairs)
     rows = [json.dumps({"text": text}, ensure_ascii=False).encode(encoding) for text, encoding in pairs]
     data = b"\n".join(rows) if kind == "jsonl" else b"[" + (b",\n" if kind == "json" else b", ").join(rows) + b"]"
-    counts = judged(tmp_path, f"a.{kind.split()[-1]}", data, [text for text, _ in pairs])
+    counts = ENCODINGS.judged(tmp_path, f"a.{kind.split()[-1]}", data, [text for text, _ in pairs])
     print(f"{mixture} in {kind}: {dict(counts)}")
     assert counts["right"] >= 0.99 * counts.total()
     assert counts["wrong"] <= 0.002 * counts.total()
@@ -736,5 +709,5 @@ def test_RD3_noise_of_any_length_is_never_given_a_name(tmp_path):
     named = 0
     for _ in range(400):
         noise = bytes(draw.randrange(128, 256) for _ in range(200))
-        named += judged(tmp_path, "a.txt", noise, [""])["wrong"]
+        named += ENCODINGS.judged(tmp_path, "a.txt", noise, [""])["wrong"]
     assert named <= 4
