@@ -216,8 +216,12 @@ def beside(runs: Sequence[Run], text: dict[str, Any], say: Words) -> list[str]:
         say(f"## Beside two peers, {minutes:g} minutes", f"## 与两个对手并列，{minutes:g} 分钟"),
         say.table(heads, rows),
         say(
-            "In brackets: between what bounds the difference lies in 95 of 100 draws of the held-out pieces.",
-            "括号里：对留出片段重新抽样，一百次里有九十五次差距落在这两个数之间。",
+            "In brackets: between what bounds the difference lies in 95 of 100 draws of the held-out pieces. Minutes: "
+            "of the\nshortest and of the longest run. Every side plans its steps by the speed of the first ones (the "
+            "peers for 97 %\nof the time that is left, ours as `minutes` of a recipe does), and its speed may change.",
+            "括号里：对留出片段重新抽样，一百次里有九十五次差距落在这两个数之间。分钟：最短和最长的一次。\n"
+            "各方都按最初几步的速度计划步数（对手按剩余时间的 97 %，我们按配方里 `minutes` 的做法），"
+            "之后的速度可能变化。",
         ),
         say(
             "What was made fair: one tokenizer of 8,192 cuts the text for all sides. The peers read the ids as one\n"
