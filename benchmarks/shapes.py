@@ -43,16 +43,16 @@ SHAPES = (
     ((160, 23), (224, 11), (288, 6), (384, 3), (448, 2)),
 )
 """Width and layers; the shapes of one line cost alike for a token."""
-OPERATIONS = (1e13, 3.2e13, 1e14)
+OPERATIONS = (5e12, 1.5e13, 4.5e13)
 HORIZONS = (
+    ((32, 2), (64, 2), (96, 3), (128, 3)),
     ((32, 2), (64, 2), (96, 3), (128, 3), (192, 4)),
-    ((32, 2), (64, 2), (96, 3), (128, 3), (192, 4), (256, 5)),
-    ((96, 3), (128, 3), (192, 4), (256, 5), (320, 6)),
+    ((64, 2), (96, 3), (128, 3), (192, 4), (256, 5)),
 )
 """The shapes of one line are trained with as many operations in all, those of `OPERATIONS`."""
 QUESTIONS = {
     "shape": {"chosen": "aspect", "given": "flops_per_token", "centre": (48.0, 2.4e7)},
-    "horizon": {"chosen": "matmul", "given": "operations", "centre": (3e6, 3.2e13)},
+    "horizon": {"chosen": "matmul", "given": "operations", "centre": (1.6e6, 1.5e13)},
 }
 """What a question chooses and by what, both as powers; where their logarithms are zero."""
 Line = dict[str, Any]
