@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from danlu.base.artifact import sync_folder, write_atomically
-from danlu.base.errors import ArtifactError
+from danlu.base.errors import ArtifactError, one_sentence
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 SHARD_BYTES = 5 * 10**9
+REFUSED = re.compile(r"\bos error (\d+)|\bcode: (\d+)")
+"""How safetensors, which raises no OSError, hands on the number that the system gave; older versions the second way."""
 
 
 class StoredWeights:
@@ -93,7 +96,10 @@ def _weight_files(folder: Path) -> list[Path]:
 def write_weights(
     folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype, *, shard_bytes: int = SHARD_BYTES
 ) -> int:
-    """Write tensors by their stored names in `dtype`; return their bytes. More than `shard_bytes` become shards."""
+    """Write tensors by their stored names in `dtype`; return their bytes. More than `shard_bytes` become shards.
+
+    SystemTrouble where the system refuses; then no part of a file is left, and an earlier file of that name is whole.
+    """
     shards: list[dict[str, Tensor]] = [{}]
     sizes = [0]
     for name, tensor in tensors.items():
@@ -105,17 +111,18 @@ def write_weights(
         sizes[-1] += num_bytes
     count = len(shards)
     files = [SINGLE] if count == 1 else [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
-    for file, shard in zip(files, shards, strict=True):
-        _write_file(folder / file, {name: tensor.to("cpu", dtype).contiguous() for name, tensor in shard.items()})
-    for stale in set(folder.glob("model*.safetensors")) - {folder / file for file in files}:
-        stale.unlink()
-    if count == 1:
-        (folder / INDEX).unlink(missing_ok=True)
-    else:
-        table = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
-        index = {"metadata": {"total_size": sum(sizes)}, "weight_map": table}
-        write_atomically(folder / INDEX, json.dumps(index, indent=2) + "\n")
-    sync_folder(folder)
+    with one_sentence(folder, sum(sizes)):
+        for file, shard in zip(files, shards, strict=True):
+            _write_file(folder / file, {name: tensor.to("cpu", dtype).contiguous() for name, tensor in shard.items()})
+        for stale in set(folder.glob("model*.safetensors")) - {folder / file for file in files}:
+            stale.unlink()
+        if count == 1:
+            (folder / INDEX).unlink(missing_ok=True)
+        else:
+            table = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
+            index = {"metadata": {"total_size": sum(sizes)}, "weight_map": table}
+            write_atomically(folder / INDEX, json.dumps(index, indent=2) + "\n")
+        sync_folder(folder)
     return sum(sizes)
 
 
@@ -123,10 +130,22 @@ def _write_file(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write to a temporary neighbour, flush it, and put it in `path`'s place, so that no reader sees a part."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        _save(temporary, tensors)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    """What safetensors does, with what the system refused to it as the OSError that it is."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        said = REFUSED.search(str(error))
+        if said is None:
+            raise
+        number = int(said[1] if said[1] is not None else said[2])
+        raise OSError(number, os.strerror(number)) from error
