@@ -26,6 +26,20 @@ def make(folder, text="hello", parents=None, **changes):
     return artifact.seal(folder, parents=parents if parents is not None else {}, **{**facts, **changes})
 
 
+def test_working_space_that_is_spent_goes_when_all_is_hashed(tmp_path, monkeypatch):
+    scratch, real = tmp_path / "one" / "scratch", artifact.hash_files
+
+    def hash_files(*given):
+        scratch.mkdir()  # it is there until then
+        (scratch / "note.json").write_text("{}")
+        return real(*given)
+
+    monkeypatch.setattr(artifact, "hash_files", hash_files)
+    sealed = make(tmp_path / "one", spent=("scratch", "never there"))
+    assert not scratch.exists()
+    assert set(sealed.manifest["files"]) == {"a.txt", "sub/b.bin"}
+
+
 def test_a_sealed_folder_opens_with_its_facts(tmp_path):
     sealed = make(tmp_path / "one")
     opened = artifact.open_artifact(tmp_path / "one", "corpus")

@@ -2,7 +2,8 @@
 and no more than one shard of each process is cleaned twice, nor by any process that outlives the one that started it.
 
 In: a folder of many small files and a large one, with shards of a few kilobytes. A child is killed at random times and
-at random file operations; every record that any of them cleans is one byte in a common file. Fifty kills are `slow`.
+at random file operations; every record that one process cleans is one byte in a common file, and of several processes
+it is seen that no finished shard is written again. Many kills are `slow`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import pytest
 from danlu.base import console
 from danlu.base.artifact import hash_file, open_artifact
 from danlu.base.config import read_settings
-from danlu.corpus import engine, sources
+from danlu.corpus import engine, scratch, sources
 from danlu.corpus.clean import Cleaner
 from danlu.corpus.units import Closed, Unit
 from danlu.corpus.writer import FILES
@@ -139,11 +141,14 @@ def test_RD5_a_setting_that_changes_no_byte_is_no_part_of_the_name():
 
 
 class Killed:
-    """Attempts to make one corpus, each of which may be killed; how many records they have cleaned in all."""
+    """Attempts to make one corpus, each of which may be killed; how many records they have cleaned in all.
 
-    def __init__(self, folder: Path, top: Path):
+    Those that several processes clean are not counted.
+    """
+
+    def __init__(self, folder: Path, top: Path, workers: int = 1):
         self.out, self.top, self.log = folder / "out", top, folder / "cleaned"
-        self.kills = 0
+        self.kills, self.workers = 0, workers
 
     def fork(self, before: Callable[[], object] = lambda: None) -> int:
         """A child that makes the attempt; what `before` changes in it ends with it."""
@@ -169,7 +174,7 @@ class Killed:
 
         engine._clean = clean  # type: ignore[assignment]
         try:
-            make(self.top, self.out)
+            make(self.top, self.out, self.workers)
         finally:
             engine._clean = real
 
@@ -188,6 +193,47 @@ class Killed:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         return os.WIFSIGNALED(status)
+
+    def kill_after(self, count: int) -> bool:
+        """Killed when so many shards lie there, or a moment later; False where it came to its end before."""
+        pid = self.fork(os.setsid)  # what it starts is of its group
+        while len(self.shards()) < count and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status) or status == 0
+        deadline = time.monotonic() + 60
+        while is_alive_in(pid) and time.monotonic() < deadline:  # they end with it, though not in the same moment
+            time.sleep(0.01)
+        if is_alive_in(pid):
+            os.killpg(pid, signal.SIGKILL)
+            pytest.fail("they live on")
+        return os.WIFSIGNALED(status)
+
+    def shards(self) -> dict[str, list[int]]:
+        """The finished shards that lie there, and which files they are: one that is written anew is another."""
+        found = {}
+        with suppress(FileNotFoundError):  # they are just removed, for the corpus holds them
+            for path in (self.out / prepare.SCRATCH).glob("shards-*/*.jsonl"):
+                facts = path.stat()
+                found[path.name] = [facts.st_ino, facts.st_mtime_ns]
+        return found
+
+    def finish(self) -> dict[str, list[int]]:
+        """Let it run to its end; the shards that lay there before they were removed."""
+        noted = self.out.with_name("shards.json")
+
+        def note() -> None:
+            real = scratch.clear_shards
+
+            def clear(folder: Path) -> None:
+                noted.write_text(json.dumps(self.shards()))
+                real(folder)
+
+            scratch.clear_shards = clear
+
+        assert os.waitpid(self.fork(note), 0)[1] == 0
+        return json.loads(noted.read_text())
 
 
 def check_kills(folder: Path, count: int) -> None:
@@ -236,6 +282,48 @@ def test_RD4_killed_and_run_again_the_bytes_are_the_same_and_one_shard_at_most_i
 @pytest.mark.slow
 def test_RD4_fifty_kills(tmp_path):
     check_kills(tmp_path, 50)
+
+
+def check_kills_of_two(folder: Path, count: int) -> None:
+    """Two processes clean; the one that started them is killed while shards come in, again and again."""
+    draw = random.Random(count)
+    top = folder / "text"
+    fill(top, draw)
+    wanted = make(top, folder / "alone")
+    (folder / "killed-0").mkdir()
+    killed = Killed(folder / "killed-0", top, workers=2)
+    total, kills, number = len(killed.finish()), 0, 0
+    assert total > 8
+    while kills < count:
+        number += 1
+        (folder / f"killed-{number}").mkdir()
+        killed, fell, before = Killed(folder / f"killed-{number}", top, workers=2), True, {}
+        while fell and kills < count:
+            fell = killed.kill_after(draw.randint(min(len(before) + 1, total), total))
+            kills += fell
+            now = killed.shards()
+            check_kept(before, now)
+            before |= now
+        check_kept(before, killed.finish())
+        assert {name: (killed.out / name).read_bytes() for name in wanted} == wanted
+    print(f"{kills} kills of {number} makings by two processes, of {total} shards each")
+
+
+def check_kept(before: dict[str, list[int]], now: dict[str, list[int]]) -> None:
+    """No shard that lies there has been written again; those that the corpus holds are removed at the end."""
+    both = before.keys() & now.keys()
+    assert {name: now[name] for name in both} == {name: before[name] for name in both}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_RD4_killed_while_two_processes_clean_the_bytes_are_the_same_and_no_finished_shard_is_repeated(tmp_path):
+    check_kills_of_two(tmp_path, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_RD4_thirty_kills_while_two_processes_clean(tmp_path):
+    check_kills_of_two(tmp_path, 30)
 
 
 @pytest.mark.skipif(not tracing.available(), reason="this machine does not let a process trace its child")
@@ -389,3 +477,13 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def is_alive_in(group: int) -> bool:
+    """True while any process of a group still runs."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "ZX":
+                return True
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,8 +195,72 @@ def test_leavings_of_an_interrupted_run_are_replaced(inputs, shards, tmp_path):
     (tmp_path / "out" / "pretrain-train").mkdir(parents=True)
     (tmp_path / "out" / "pretrain-train" / "mask.bin").write_bytes(b"torn")
     again = made(shard, tmp_path / "out", inputs, row_length=256)
-    files = {name: facts for name, facts in again.manifest["files"].items() if name != "report.json"}
-    assert files == {name: facts for name, facts in shards.manifest["files"].items() if name != "report.json"}
+    assert rows_of(again) == rows_of(shards)
+
+
+def rows_of(artifact: Artifact) -> dict[str, dict]:
+    """What is told of every file but the diary's."""
+    return {name: facts for name, facts in artifact.manifest["files"].items() if name != "report.json"}
+
+
+def written(monkeypatch, fall_at: str | None = None) -> list[str]:
+    """The row sets that are written from now on, as they are; the run ends where it comes to `fall_at`."""
+    real, names = shard._write, []
+
+    def write(folder: Path, *rest):
+        if folder.name == fall_at:
+            raise KeyboardInterrupt
+        names.append(folder.name)
+        return real(folder, *rest)
+
+    monkeypatch.setattr(shard, "_write", write)
+    return names
+
+
+def test_row_sets_that_were_finished_are_kept_and_the_artefact_is_the_same(
+    inputs, shards, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        written(patch, fall_at="chat-train")
+        with pytest.raises(KeyboardInterrupt):
+            made(shard, tmp_path / "out", inputs, row_length=256)
+    names = written(monkeypatch)
+    again = made(shard, tmp_path / "out", inputs, row_length=256)
+    assert names == ["chat-train", "chat-validation"]
+    assert "pretrain-train: kept" in capsys.readouterr().out
+    assert rows_of(again) == rows_of(shards)
+    assert {path.name for path in again.folder.iterdir()} == {path.name for path in shards.folder.iterdir()}
+    told = [report(artifact) for artifact in (again, shards)]
+    for row in (*told[0].values(), *told[1].values()):
+        del row["megabytes_per_second"]
+    assert told[0] == told[1]
+    assert all(again.manifest[key] == shards.manifest[key] for key in ("config", "metrics", "tokenizer"))
+    assert (again.fingerprint, again.content) == (shards.fingerprint, shards.content)
+
+
+@pytest.mark.parametrize("what", ["settings", "corpus", "a byte"])
+def test_a_finished_row_set_is_not_taken_for_another(inputs, tmp_path, monkeypatch, what):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        written(patch, fall_at="pretrain-validation")
+        with pytest.raises(KeyboardInterrupt):
+            made(shard, out, inputs, row_length=256)
+    assert (out / shard.SCRATCH / "pretrain-train.json").is_file()
+    now, settings = inputs, {"row_length": 256}
+    if what == "settings":
+        settings["conversations"] = "answers"
+    elif what == "corpus":
+        documents = {"train": random_documents(100, seed=1), "validation": random_documents(20, seed=2)}
+        now = {**inputs, "corpus": write_corpus(tmp_path / "corpus", documents)}
+    else:
+        path = out / "pretrain-train" / "ids.bin"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    names = written(monkeypatch)
+    again = made(shard, out, now, **settings)
+    assert tuple(names) == shard.ROW_SETS
+    assert rows_of(again) == rows_of(made(shard, tmp_path / "calm", now, **settings))
 
 
 def test_unusable_conversations_stop_the_run_with_their_reasons(inputs, tmp_path):

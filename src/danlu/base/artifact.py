@@ -220,6 +220,7 @@ def seal(
     seed: int | None = None,
     sources: str | None = None,
     diary: Collection[str] = (),
+    spent: Collection[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Hash every file of `folder`, write its manifest last, and return the finished artefact.
@@ -227,8 +228,9 @@ def seal(
     `config` is the resolved config; `metrics` are plain numbers and small tables; `seconds` is the working time, over
     all interruptions; `sources` is the fingerprint of raw files, a parent that is no artefact; `diary` names files
     about the making, for people: they hold times and speeds, no later stage reads them, and they are left out of
-    `content`, so that a making that gives the same bytes again makes nothing after it stale. `extra` holds facts of one
-    kind only (for example `{"threads": 2}`).
+    `content`, so that a making that gives the same bytes again makes nothing after it stale; `spent` names folders of
+    working space that go when all is hashed, at the last moment, so that a kill before it costs nothing. `extra` holds
+    facts of one kind only (for example `{"threads": 2}`).
     """
     ancestry = {name: parent.fingerprint for name, parent in parents.items()}
     if sources is not None:
@@ -258,6 +260,9 @@ def seal(
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **(dict(extra) if extra is not None else {}),
     }
+    for name in spent:
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
     return Artifact(folder, write_manifest(folder, manifest))
 
 

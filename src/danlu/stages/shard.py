@@ -5,7 +5,7 @@ Makes: the row sets `pretrain-train`, `pretrain-validation` (documents and conve
 `chat-validation` (conversations with exact loss masks), and `report.json` (tokens in and out, filling, what was left
 out and why).
 Cost: encoding, some megabytes a second on each core, several times that with `danlu[fast]`; two or four bytes a token
-on disk; memory stays flat.
+on disk; memory stays flat. Killed, it begins the row set that it was at anew and keeps those that were finished.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from danlu.base import console
-from danlu.base.artifact import Artifact, seal, write_atomically
+from danlu.base.artifact import Artifact, digest, seal, write_atomically
 from danlu.base.books import check_balance
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import read_conversations, read_documents
 from danlu.shards.encode import Given, Tally, chosen, encode_conversations, encode_documents
 from danlu.shards.files import Encoded, RowSet, RowSetWriter
+from danlu.shards.finished import Finished, Notes
 from danlu.tokenizer import fast
 from danlu.tokenizer.chat import ChatTemplate, version_with_template
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -37,6 +38,8 @@ VERSION = version_with_template(1)
 DIARY = ("report.json",)
 """Files about the making, for people: no later stage reads them."""
 ROW_SETS = ("pretrain-train", "pretrain-validation", "chat-train", "chat-validation")
+SCRATCH = "scratch"
+"""Notes of the row sets that are finished; gone when the artefact is."""
 
 
 class Config(Settings):
@@ -76,10 +79,9 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     corpus, tokenizer = inputs["corpus"], Tokenizer.load(inputs["tokenizer"].folder)
     encoder = fast.choose(tokenizer, config.encoder)
     template = ChatTemplate(tokenizer)
-    report = {}
-    for name in ROW_SETS:
-        shutil.rmtree(out / name, ignore_errors=True)  # leavings of an interrupted run
-        report[name] = _write(out / name, config, corpus, template)
+    notes = Notes(out / SCRATCH, _made_from(config, inputs))
+    made = {name: _row_set(out / name, config, corpus, template, notes) for name in ROW_SETS}
+    report = {name: row_set.report for name, row_set in made.items()}
     _tell(report)
     _refuse(report, config, corpus)
     write_atomically(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -91,13 +93,32 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
         config=config.model_dump(mode="json"),
         parents=inputs,
         diary=DIARY,
+        spent=(SCRATCH,),
         metrics={
             **{name: {key: row[key] for key in ("rows", "tokens_out", "targets")} for name, row in report.items()},
             "encoder": asdict(encoder),
         },
-        seconds=time.monotonic() - started_at,
+        seconds=time.monotonic() - started_at + sum(row_set.earlier_seconds for row_set in made.values()),
         extra={"tokenizer": tokenizer.fingerprint},
     )
+
+
+def _made_from(config: Config, inputs: Mapping[str, Artifact]) -> str:
+    """The name of all that rows are made from: a finished row set of another name is not taken."""
+    parents = {name: [parent.fingerprint, parent.content] for name, parent in inputs.items()}
+    return digest({"version": VERSION, "config": config.model_dump(mode="json"), "parents": parents})
+
+
+def _row_set(folder: Path, config: Config, corpus: Artifact, template: ChatTemplate, notes: Notes) -> Finished:
+    """The row set that an interrupted run has finished, or one that is written now."""
+    finished = notes.read(folder)
+    if finished is not None:
+        console.say(f"{folder.name}: kept, it was finished before", style="dim")
+        return finished
+    started_at = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)  # leavings of an interrupted run
+    report = _write(folder, config, corpus, template)
+    return notes.write(folder, report, time.monotonic() - started_at)
 
 
 def _write(folder: Path, config: Config, corpus: Artifact, template: ChatTemplate) -> dict[str, Any]:
