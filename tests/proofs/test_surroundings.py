@@ -32,6 +32,7 @@ from danlu.train import checkpoint
 from danlu.train.interrupts import Interrupted
 from tests.proofs.campaign import STEPS, Campaign, final_state
 from tests.proofs.mutant import Mutant
+from tests.proofs.stage_kills import PAGE as TINY
 
 MUTANTS = {
     "RT5": Mutant(
@@ -128,6 +129,14 @@ def test_RT5_a_disk_that_is_really_full(small_disk):
 
 
 PAGE = {"name": "odd", "prepare": {"sources": ["text"]}, "tokenizer": {"vocabulary_size": 300}}
+WHOLE = {
+    **PAGE,
+    "prepare": {"validation_share": 0.2},
+    "shard": {"row_length": 64},
+    "pretrain": {**TINY["pretrain"], "tokens": 1000},
+    "export": {"prompts": 2, "greedy_tokens": 2},
+}
+"""As far as the exported folder, in four steps of training."""
 
 
 def fill(top: Path) -> None:
@@ -161,11 +170,20 @@ PLAIN = "import runpy; runpy.run_module('danlu.cli', run_name='__main__')"
 
 
 def make(
-    top: Path, environment: dict[str, str] | None = None, files: int | None = None, before: str = ""
+    top: Path,
+    environment: dict[str, str] | None = None,
+    files: int | None = None,
+    before: str = "",
+    runs: str | None = None,
 ) -> dict[str, str]:
-    """A recipe in a process of its own, below `top`, that runs `before` first; the contents of what it made."""
+    """A recipe in a process of its own, below `top`, that runs `before` first; the contents of what it made.
+
+    With a folder for its `runs` it is the whole one, whose sources are named by their whole path.
+    """
     fill(top / "text")
-    (top / "recipe.yaml").write_text("# 炉子\n" + json.dumps(PAGE), encoding="utf-8")
+    page = PAGE if runs is None else {**WHOLE, "prepare": {**WHOLE["prepare"], "sources": [str(top / "text")]}}
+    words = ["run", "recipe.yaml", *([f"--runs={runs}"] if runs is not None else [])]
+    (top / "recipe.yaml").write_text("# 炉子\n" + json.dumps(page, ensure_ascii=False), encoding="utf-8")
 
     def limit() -> None:
         if files is not None:
@@ -173,7 +191,7 @@ def make(
 
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "TZ"))}
     done = subprocess.run(
-        [sys.executable, "-c", f"{before}\n{PLAIN}", "run", "recipe.yaml"],
+        [sys.executable, "-c", f"{before}\n{PLAIN}", *words],
         cwd=top,
         env={**plain, **(environment if environment is not None else {})},
         preexec_fn=limit,
@@ -184,8 +202,9 @@ def make(
     assert done.returncode == 0, said
     assert "Traceback" not in said
     made = {}
-    for section in ("prepare", "tokenizer"):
-        made[section] = content(json.loads((top / "runs" / "odd" / section / "manifest.json").read_bytes()))
+    home = top / (runs if runs is not None else "runs") / "odd"
+    for section in list(page)[1:]:
+        made[section] = content(json.loads((home / section / "manifest.json").read_bytes()))
     return made
 
 
@@ -200,6 +219,13 @@ ODD = {
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory) -> dict[str, str]:
     return make(tmp_path_factory.mktemp("usual"), {"LC_ALL": "C.UTF-8", "TZ": "UTC"})
+
+
+@pytest.fixture(scope="module")
+def usual_whole(tmp_path_factory) -> dict[str, str]:
+    made = make(tmp_path_factory.mktemp("whole"), {"LC_ALL": "C.UTF-8", "TZ": "UTC"}, runs="runs")
+    assert list(made) == ["prepare", "tokenizer", "shard", "pretrain", "export"]
+    return made
 
 
 SPEAKS = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getpreferredencoding())"
@@ -265,12 +291,13 @@ def test_RT16_training_goes_on_while_the_clock_is_set_back(tmp_path, monkeypatch
     assert all(line["train/tok_per_sec"] > 0 for line in diary)
 
 
-def test_RT16_the_same_bytes_on_paths_with_spaces_and_other_scripts(tmp_path, usual):
-    assert make(tmp_path / "我的 文件夹" / "Ünï cödé 🀄 'quoted' $HOME" / ("x" * 80)) == usual
+def test_RT16_the_same_bytes_on_paths_with_spaces_quotes_a_leading_dash_and_other_scripts(tmp_path, usual_whole):
+    odd = tmp_path / "我的 文件夹" / "-leading" / "Ünï cödé 🀄 'quoted' \"twice\" $HOME" / ("x" * 80)
+    assert make(odd, runs="- runs") == usual_whole
 
 
-def test_RT16_the_same_bytes_with_32_open_files(tmp_path, usual):
-    assert make(tmp_path / "here", files=32) == usual
+def test_RT16_the_same_bytes_with_32_open_files(tmp_path, usual_whole):
+    assert make(tmp_path / "here", files=32, runs="runs") == usual_whole
 
 
 @pytest.fixture
