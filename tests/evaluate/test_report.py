@@ -7,7 +7,7 @@ import json
 import pytest
 
 from danlu.evaluate.answers import Marked
-from danlu.evaluate.report import answer_columns, answer_rows, language_model, percent, tabulate
+from danlu.evaluate.report import answer_columns, answer_rows, bits, language_model, percent, tabulate, undefined_bits
 from danlu.evaluate.score import Score
 
 
@@ -41,6 +41,18 @@ def test_loss_is_weighted_by_tokens_and_bits_by_bytes():
     assert table["all"]["loss"] == pytest.approx(100 / 40)
     assert table["all"]["bits_per_byte"] == pytest.approx(100 / 0.6931471805599453 / 100)
     assert table["all"]["documents"] == 3
+
+
+def test_bits_per_byte_are_not_defined_where_tokens_are_unknown():
+    table = language_model({"en": [Score(10.0, 10, 40)], "zh": [Score(30.0, 1000, 20, unknown=2)]})
+    assert table["en"]["bits_per_byte"] == pytest.approx(10 / 0.6931471805599453 / 40)
+    assert (table["zh"]["bits_per_byte"], table["all"]["bits_per_byte"]) == (None, None)
+    assert table["zh"]["loss"] == 0.03
+    said = undefined_bits(table)
+    assert [sentence.split(":")[0] for sentence in said] == ["中文", "all"]
+    assert "bits per byte are not defined where 2 of 1,000 tokens are unknown" in said[0]
+    assert (str(bits(table["zh"])), bits(table["zh"]).facts["value"]) == ("–", None)
+    assert bits(table["en"]) == table["en"]["bits_per_byte"]
 
 
 def test_rows_for_the_table_fit_its_columns_and_are_json():

@@ -31,6 +31,9 @@ MUTANTS = {
         Mutant(  # bits are taken for nats
             "src/danlu/evaluate/score.py", "math.exp(min(self.loss, 700.0))", "2.0 ** min(self.loss, 700.0)"
         ),
+        Mutant(  # what an unknown token hides is divided by
+            "src/danlu/evaluate/score.py", "if self.bytes and not self.unknown else None", "if self.bytes else None"
+        ),
         Mutant(  # what windows share is scored in both
             "src/danlu/evaluate/score.py", "Piece(ids[start:stop], done - start)", "Piece(ids[start:stop], 1)"
         ),
@@ -54,7 +57,7 @@ TEXTS = ["a", "the cat sat", "小明在河边。", "word " * 40, "", "时" * 70,
 class ByteTokenizer:
     """Each UTF-8 byte is an id; 256 starts a text."""
 
-    size, bos_id, eos_id = 257, 256, None
+    size, bos_id, eos_id, unknown_id = 257, 256, None, None
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -71,6 +74,15 @@ class PairTokenizer(ByteTokenizer):
     def encode(self, text: str) -> list[int]:
         data = text.encode()
         return [256 * data[i] + data[i + 1] for i in range(0, len(data), 2)]
+
+
+class LettersTokenizer(ByteTokenizer):
+    """A byte is an id; every character that is not ASCII is the one unknown token."""
+
+    unknown_id = 255
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(sign) if sign.isascii() else self.unknown_id for sign in text]
 
 
 class ByteChain:
@@ -164,6 +176,15 @@ def test_E1_bits_per_byte_are_the_texts_own_under_two_tokenizers():
     assert bytewise.bytes == pairwise.bytes == sum(len(text.encode()) for text in texts)
     assert bytewise.bits_per_byte == pytest.approx(pairwise.bits_per_byte, rel=1e-5)
     assert bytewise.loss != pytest.approx(pairwise.loss, rel=0.1)
+
+
+def test_E1_what_the_vocabulary_cannot_write_has_no_bits_per_byte(model):
+    """Of `a时b` the model need not tell which character stands in the middle: three bytes would come for nothing."""
+    hidden, plain = score_texts(model, LettersTokenizer(), ["a时b", "a-b"])
+    assert (hidden.tokens, hidden.bytes, hidden.unknown) == (3, 5, 1)
+    assert (hidden.bits_per_byte, (hidden + plain).bits_per_byte) == (None, None)
+    assert hidden.loss > 0
+    assert plain.bits_per_byte == pytest.approx(plain.nats / math.log(2) / 3)
 
 
 @pytest.mark.parametrize("length", [2, 3, 5, 16, 48])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from danlu import convert
 from danlu.base.artifact import Artifact, open_artifact, seal
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, Message
 from danlu.stages import evaluate
+from danlu.tokenizer.train import train
 from tests import tiny
 
 
@@ -95,6 +98,35 @@ def test_a_long_document_is_scored_from_its_beginning_only(inputs, tmp_path):
     lengths = [len((f"Text {i} 河边。" * (1 + i))[:12].encode()) for i in range(8)]
     assert table["all"]["bytes"] == sum(lengths)
     assert table["all"]["leaked"] is None
+
+
+def test_texts_are_scored_without_a_chat_template_and_questions_ask_for_one(inputs, tmp_path, monkeypatch):
+    loaded = replace(convert.load(inputs["model"].folder), template=None)
+    monkeypatch.setattr(convert, "load", lambda *_, **__: loaded)
+    with pytest.raises(DataError, match="no chat template") as caught:
+        run(inputs, tmp_path / "asked")
+    assert "24 questions" in str(caught.value)
+    assert "questions=0" in str(caught.value)
+    done = run(inputs, tmp_path / "scored", questions=0)
+    assert done.metrics["loss_all"] > 0
+    assert done.path("answers.jsonl").read_text() == ""
+
+
+def test_bits_per_byte_are_not_defined_where_tokens_are_unknown(inputs, tmp_path, capsys):
+    tokenizer = train(["Text 0 1 2 3 4 5 6 7"] * 4, vocabulary_size=300, kind="wordpiece")
+    convert.save(tmp_path / "model", tiny.model(vocabulary_size=tokenizer.size), tokenizer, card="A model for tests.\n")
+    given = {**inputs, "model": sealed(tmp_path / "model", "model")}
+    values = {"questions": 0, "leaks": False}
+    done = run(given, tmp_path / "unknown", **values)
+    row = json.loads(done.path("evaluation.json").read_text())["language_model"]["zh"]
+    assert (row["unknown"] > 0, row["bits_per_byte"]) == (True, None)
+    said = f"bits per byte are not defined where {row['unknown']} of {row['tokens']} tokens are unknown"
+    assert said in capsys.readouterr().out
+    assert "loss_zh" in done.metrics
+    assert "bits_per_byte_zh" not in done.metrics
+    known = run(given, tmp_path / "known", document_characters=6, **values)
+    assert known.metrics["bits_per_byte_zh"] > 0
+    assert "not defined" not in capsys.readouterr().out
 
 
 def test_a_model_without_a_tokenizer_is_refused(inputs, tmp_path):

@@ -231,7 +231,7 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def _evaluation(page: Page, name: str, part: Artifact) -> None:
-    from danlu.evaluate.report import LEAKED, POOLED, answer_columns, answer_rows, leaks
+    from danlu.evaluate.report import LEAKED, POOLED, answer_columns, answer_rows, leaks, undefined_bits
 
     result = read_object(part.folder / "evaluation.json")
     rows, baselines = result["answers"], result["baselines"]
@@ -272,6 +272,8 @@ def _evaluation(page: Page, name: str, part: Artifact) -> None:
             texts,
             caption="Test text",
         )
+        for sentence in undefined_bits(result["language_model"]):
+            page.paragraph(f"{sentence}.")
     _some_answers(page, part)
 
 

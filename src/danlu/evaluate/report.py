@@ -79,7 +79,11 @@ def tabulate(
 
 
 def language_model(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, Any]]:
-    """Loss, perplexity and bits per byte by language, and under `all` over everything; weighted by tokens or bytes."""
+    """Loss, perplexity and bits per byte by language, and under `all` over everything; weighted by tokens or bytes.
+
+    `unknown` counts the tokens that stand for what the vocabulary cannot write; where there are any, the bits per byte
+    are None.
+    """
     table = {}
     everything = [score for part in scores.values() for score in part]
     for name, part in [*sorted(scores.items()), ("all", everything)]:
@@ -88,12 +92,28 @@ def language_model(scores: Mapping[str, Sequence[Score]]) -> dict[str, dict[str,
             table[name] = {
                 "documents": len(part),
                 "tokens": total.tokens,
+                "unknown": total.unknown,
                 "bytes": total.bytes,
                 "loss": total.loss,
                 "perplexity": total.perplexity,
                 "bits_per_byte": total.bits_per_byte,
             }
     return table
+
+
+def bits(row: Mapping[str, Any]) -> Any:
+    """A row's bits per byte; a dash where they are not defined."""
+    return console.Quantity("–", None) if row["bits_per_byte"] is None else row["bits_per_byte"]
+
+
+def undefined_bits(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One sentence for each row of the language model that has no bits per byte because of unknown tokens."""
+    return [
+        f"{LANGUAGE_NAMES.get(name, name)}: bits per byte are not defined where {row['unknown']:,} of "
+        f"{row['tokens']:,} tokens are unknown to the vocabulary: the model need not tell what they stand for"
+        for name, row in table.items()
+        if row.get("unknown")
+    ]
 
 
 def percent(value: float, error: float | None = None) -> str:

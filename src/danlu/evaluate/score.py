@@ -7,7 +7,8 @@ Batch size and order change nothing but rounding: rows are padded on the right, 
 sums are kept in double precision. A text longer than the context is cut into windows that overlap by a quarter, each
 token is scored once, with at least that much before it. The start mark is given, the end mark is not scored: bits per
 byte are then those of the text alone, and can be compared between tokenizers. Ids that no token has are left out of
-the softmax, as in generation.
+the softmax, as in generation. A token of what the vocabulary cannot write (`<UNK>`) need not tell which text that was:
+over texts with such tokens there is a loss, and no bits per byte.
 """
 
 from __future__ import annotations
@@ -31,14 +32,25 @@ POSITIONS_AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class Score:
-    """Negative log-likelihood in nats, summed, over this many tokens and UTF-8 bytes."""
+    """Negative log-likelihood in nats, summed, over this many tokens and UTF-8 bytes.
+
+    `unknown`: tokens that stand for what the vocabulary cannot write. `given`: bytes before the first scored token.
+    """
 
     nats: float = 0.0
     tokens: int = 0
     bytes: int = 0
+    unknown: int = 0
+    given: int = 0
 
     def __add__(self, other: Score) -> Score:
-        return Score(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes)
+        return Score(
+            self.nats + other.nats,
+            self.tokens + other.tokens,
+            self.bytes + other.bytes,
+            self.unknown + other.unknown,
+            self.given + other.given,
+        )
 
     @property
     def loss(self) -> float:
@@ -50,8 +62,9 @@ class Score:
         return math.exp(min(self.loss, 700.0))
 
     @property
-    def bits_per_byte(self) -> float:
-        return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
+    def bits_per_byte(self) -> float | None:
+        """None where there are no bytes, or where the model need not tell all of them: some tokens are unknown."""
+        return self.nats / math.log(2) / self.bytes if self.bytes and not self.unknown else None
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ def document_ids(tokenizer: Tokenizer, text: str) -> tuple[list[int], int]:
     start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
     if start is not None:
         return [start, *ids], len(text.encode())
-    return ids, len(text.encode()) - len(tokenizer.decode(ids[:1]).encode())
+    return ids, max(len(text.encode()) - len(tokenizer.decode_bytes(ids[:1])), 0)
 
 
 def score_texts(
@@ -150,7 +163,9 @@ def score_texts(
         cut = windows(ids, model.config.context_length)
         pieces += cut
         owners += [number] * len(cut)
-        scores.append(Score(0.0, max(len(ids) - 1, 0), size if len(ids) > 1 else 0))
+        scored = size if len(ids) > 1 else 0
+        unknown = 0 if tokenizer.unknown_id is None else ids.count(tokenizer.unknown_id)
+        scores.append(Score(0.0, max(len(ids) - 1, 0), scored, unknown, len(text.encode()) - scored))
     values = log_likelihoods(model, pieces, vocabulary_limit=tokenizer.size, batch_tokens=batch_tokens)
     for number, value in zip(owners, values, strict=True):
         scores[number] += Score(-value)

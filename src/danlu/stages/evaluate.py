@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +29,16 @@ from danlu.base.books import check_balance
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
 from danlu.base.records import Conversation, Document, read_conversations, read_documents
+from danlu.shards.encode import text_bytes
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
     from danlu.evaluate.answers import Marked
+    from danlu.evaluate.score import Score
 
-VERSION = 2
+VERSION = 3
 BEYOND, NO_REFERENCE = "beyond the number asked for", "no answer to compare with"
+CUT = "beyond the characters scored of each"
 R = TypeVar("R", Document, Conversation)
 
 
@@ -67,16 +71,15 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     started_at = time.monotonic()
     world = device.discover(device=config.device, dtype="float32")
     model, corpus = convert.load(inputs["model"].folder, device=world.device, dtype=world.dtype), inputs["corpus"]
-    if model.tokenizer is None or model.template is None:
-        raise DataError("the model folder has no tokenizer to ask it with", where=model.folder)
+    if model.tokenizer is None:
+        raise DataError("the model folder has no tokenizer to measure it with", where=model.folder)
     texts, talks = Account(), Account()
-    documents = _documents(corpus, config, texts)
+    documents, conversations = _documents(corpus, config, texts), _conversations(corpus, config, talks)
+    _require_template(model, conversations)
     scores = _score(model, documents, config.document_characters)
-    texts.check("documents", corpus, scored=sum(map(len, scores.values())))
-    conversations = _conversations(corpus, config, talks)
-    marked = _ask(model, conversations, config)
-    answered = sum(one.finish != "too long" for one in marked)
-    talks.check("conversations", corpus, answered=answered, too_long=len(marked) - answered)
+    texts.check("documents", corpus, *_scored(scores))
+    marked = _ask(model, conversations, config) if conversations else []
+    talks.check("conversations", corpus, *_answered(conversations, marked))
     baselines = _baselines(corpus, conversations) if config.baselines and conversations else {}
     leaked = _leaked(corpus, documents, conversations, config.document_characters) if config.leaks else None
     result = {
@@ -104,28 +107,69 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     )
 
 
+def _require_template(model: Loaded, conversations: Sequence[Conversation]) -> None:
+    """Texts are scored without a chat template; questions are asked through one."""
+    if conversations and model.template is None:
+        raise DataError(
+            "the model has no chat template to ask questions with",
+            where=model.folder,
+            found=f"{len(conversations):,} questions, and a tokenizer without danlu's control tokens",
+            remedy="set questions=0: then its texts are scored and nothing is asked",
+        )
+
+
 @dataclass
 class Account:
-    """The test records of one kind: how many there are, and how many are left out for what reason."""
+    """The test records of one kind and the bytes of their text: how many there are, how many are left out and why."""
 
     given: int = 0
+    given_bytes: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    left_out_bytes: dict[str, int] = field(default_factory=dict)
 
     def counted(self, records: Iterable[R]) -> Iterator[R]:
         for record in records:
             self.given += 1
+            self.given_bytes += _size(record)
             yield record
 
-    def leave_out(self, reason: str, count: int = 1) -> None:
-        self.left_out[reason] = self.left_out.get(reason, 0) + count
+    def leave_out(self, reason: str, record: Document | Conversation) -> None:
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+        self.cut(reason, _size(record))
 
-    def check(self, kind: str, corpus: Artifact, **used: int) -> None:
+    def cut(self, reason: str, num_bytes: int) -> None:
+        """Count bytes as left out; the rest of their record may be used."""
+        self.left_out_bytes[reason] = self.left_out_bytes.get(reason, 0) + num_bytes
+
+    def check(self, kind: str, corpus: Artifact, used: Mapping[str, int], used_bytes: Mapping[str, int]) -> None:
         """LawBroken unless all that the corpus holds for the test was read, and then used or left out by reason."""
         if kind in corpus.metrics:  # a corpus that no `prepare` made has no such books
             check_balance(
                 f"{kind} of the corpus for the test", corpus.metrics[kind].get("test", 0), {"read": self.given}
             )
         check_balance(f"{kind} for the test", self.given, {**used, **self.left_out})
+        check_balance(f"bytes of the {kind} for the test", self.given_bytes, {**used_bytes, **self.left_out_bytes})
+
+
+def _size(record: Document | Conversation) -> int:
+    """UTF-8 bytes of what a record says."""
+    return len(record.text.encode()) if isinstance(record, Document) else text_bytes(record)
+
+
+def _scored(scores: Mapping[str, Sequence[Score]]) -> tuple[dict[str, int], dict[str, int]]:
+    """How many documents were scored, and what became of their bytes."""
+    every = [score for part in scores.values() for score in part]
+    num_bytes = {"scored": sum(one.bytes for one in every), "given, not scored": sum(one.given for one in every)}
+    return {"scored": len(every)}, num_bytes
+
+
+def _answered(conversations: Sequence[Conversation], marked: Sequence[Marked]) -> tuple[dict[str, int], dict[str, int]]:
+    """How many conversations were answered or had a prompt that is too long, and their bytes."""
+    outcomes = ["too long" if one.finish == "too long" else "answered" for one in marked]
+    num_bytes = Counter[str]()
+    for conversation, outcome in zip(conversations, outcomes, strict=False):  # the records' own balance tells of others
+        num_bytes[outcome] += _size(conversation)
+    return Counter(outcomes), num_bytes
 
 
 def _choose(records: Iterable[R], key: Callable[[R], Any], most: int, seed: int, account: Account) -> list[R]:
@@ -138,13 +182,18 @@ def _choose(records: Iterable[R], key: Callable[[R], Any], most: int, seed: int,
     for group in sorted(groups):
         ordered = [record for _, record in sorted(groups[group], key=lambda pair: (pair[0], pair[1].id))]
         chosen += ordered[:most]
-        account.leave_out(BEYOND, len(ordered[most:]))
+        for record in ordered[most:]:
+            account.leave_out(BEYOND, record)
     return chosen
 
 
 def _documents(corpus: Artifact, config: Config, account: Account) -> list[Document]:
     records = account.counted(read_documents(corpus.path("test.jsonl")))
-    return _choose(records, lambda document: document.language, config.documents, config.seed, account)
+    chosen = _choose(records, lambda document: document.language, config.documents, config.seed, account)
+    for document in chosen:
+        if rest := document.text[config.document_characters :]:
+            account.cut(CUT, len(rest.encode()))
+    return chosen
 
 
 def _conversations(corpus: Artifact, config: Config, account: Account) -> list[Conversation]:
@@ -160,7 +209,7 @@ def _askable(records: Iterable[Conversation], account: Account) -> Iterator[Conv
         if question_and_reference(record) is not None:
             yield record
         else:
-            account.leave_out(NO_REFERENCE)
+            account.leave_out(NO_REFERENCE, record)
 
 
 def _score(model: Loaded, documents: Sequence[Document], most_characters: int) -> dict[str, list[Any]]:
@@ -266,13 +315,15 @@ def _say(result: Mapping[str, Any], talks: Account) -> None:
             report.leaks(part),
             part["loss"],
             part["perplexity"],
-            part["bits_per_byte"],
+            report.bits(part),
         ]
         for name, part in result["language_model"].items()
     ]
     if rows:
         columns = ["language", "documents", report.LEAKED, "loss", "perplexity", "bits per byte"]
         console.table(columns, rows, title="test text")
+        for sentence in report.undefined_bits(result["language_model"]):
+            console.say(sentence, style="dim")
     if result["answers"]:
         names = result["baselines"]
         rows = report.answer_rows(result["answers"], names)
@@ -291,8 +342,10 @@ def _say(result: Mapping[str, Any], talks: Account) -> None:
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """The few numbers that stand in the manifest."""
-    metrics = {f"bits_per_byte_{name}": part["bits_per_byte"] for name, part in result["language_model"].items()}
-    metrics |= {f"loss_{name}": part["loss"] for name, part in result["language_model"].items()}
+    table = result["language_model"]
+    metrics = {f"bits_per_byte_{name}": row["bits_per_byte"] for name, row in table.items()}
+    metrics = {name: value for name, value in metrics.items() if value is not None}
+    metrics |= {f"loss_{name}": row["loss"] for name, row in table.items()}
     for row in result["answers"]:
         if row["task"] == "core":
             metrics[f"core_exact_match_{row['language']}"] = row["exact_match"]
