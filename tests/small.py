@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers
+
 from danlu.base.artifact import Artifact, seal
 from danlu.base.records import SPLITS, Conversation, Document, Message
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -49,6 +52,19 @@ def random_texts(count: int, seed: int = 0) -> list[str]:
 def small_tokenizer(vocabulary_size: int = 512) -> Tokenizer:
     """Trained on the texts above; the same one for all tests of a process."""
     return train([ENGLISH * 3, CHINESE * 3, CODE * 3, EMOJI] * 5, vocabulary_size=vocabulary_size)
+
+
+@cache
+def sentence_pieces() -> Tokenizer:
+    """As SentencePiece's are converted: `▁` is a space, each text gets one in front, bytes spell what no piece does."""
+    pieces = [("<unk>", 0.0), *((f"<0x{byte:02X}>", -10.0) for byte in range(256))]
+    pieces += [(piece, -1.0) for piece in ("▁", "▁hello", "▁world", "老", "师")]
+    backend = Backend(models.Unigram(pieces, 0, True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return Tokenizer(backend, {})
 
 
 def random_documents(count: int, *, seed: int = 0, longest: int = 400) -> list[Document]:

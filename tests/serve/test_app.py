@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import openai
@@ -14,6 +15,7 @@ import pytest
 from danlu.infer.engine import Engine
 from danlu.infer.generate import generate
 from danlu.infer.sampling import Sampling
+from danlu.serve.auth import KeyRing
 from danlu.tokenizer.chat import ChatTemplate
 from tests import tiny
 from tests.serving import NAME, Running, serving, transport
@@ -21,6 +23,8 @@ from tests.serving import NAME, Running, serving, transport
 KEY = "danlu-test-key-0123456789"
 HELLO = [{"role": "user", "content": "你好, where is the teacher?"}]
 PATIENCE_SECONDS = 30
+THREADS = 40
+"""So many an event loop lends at most to slow work."""
 CALL = '<tool_call>\n{"name": "f", "arguments": {"place": "河边"}}\n</tool_call>'
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
@@ -52,6 +56,12 @@ def wait_until(condition) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def counted(server: Running, name: str) -> int:
+    """A counter without labels, as /metrics has it now."""
+    lines = transport().get(server.url + "/metrics").text.splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
 def test_a_chat_answer_is_the_references_text(server):
@@ -135,8 +145,22 @@ def test_completion_logprobs_have_the_older_shape(server):
     found = server.client().completions.create(model=NAME, prompt="Mei", max_tokens=4, temperature=0, logprobs=2)
     logprobs = found.choices[0].logprobs
     assert len(logprobs.tokens) == len(logprobs.token_logprobs) == len(logprobs.top_logprobs) == 4
-    assert logprobs.text_offset[0] == 0
     assert [max(top.values()) for top in logprobs.top_logprobs] == logprobs.token_logprobs
+
+
+def test_offsets_of_a_completions_tokens_count_its_characters_whole_and_streamed():
+    reply, tokenizer = "龘 says 你好 🙂 ok", tiny.tokenizer()
+    asked = {"model": NAME, "prompt": [[tokenizer.special["<|assistant|>"]]], "max_tokens": 60, "logprobs": 1}
+    with serving(tiny.Scripted(reply), length=1024) as server:
+        complete = server.client().completions.create
+        whole = complete(temperature=0, **asked).choices[0]
+        chunks = [chunk.choices[0] for chunk in complete(temperature=0, stream=True, **asked)]
+    ids = tokenizer.encode(reply)
+    before = [tokenizer.decode_bytes(ids[:count]).decode("utf-8", "ignore") for count in range(len(ids))]
+    assert whole.text == reply == "".join(chunk.text for chunk in chunks)
+    assert whole.logprobs.text_offset == [len(text) for text in before]
+    assert [at for chunk in chunks for at in chunk.logprobs.text_offset] == whole.logprobs.text_offset
+    assert sum(bool(chunk.logprobs.text_offset) for chunk in chunks) > 3, "in several pieces"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -219,6 +243,8 @@ def test_a_defect_shows_no_text_of_the_exception(monkeypatch, server, caplog):
 
 
 def test_a_failing_engine_is_a_500_or_an_event_and_the_next_request_works(server, monkeypatch):
+    names = ("danlu_failed_total", "danlu_cancelled_total")
+    failed, cancelled = (counted(server, name) for name in names)
     monkeypatch.setattr(Engine, "_forward", lambda self, group: 1 / 0)
     with pytest.raises(openai.InternalServerError):
         ask(server)
@@ -226,6 +252,9 @@ def test_a_failing_engine_is_a_500_or_an_event_and_the_next_request_works(server
         list(ask(server, stream=True))
     monkeypatch.undo()
     assert ask(server).choices[0].message.content == expected_text()
+    # Who reads the error of a stream may be here before the server has closed it.
+    assert wait_until(lambda: counted(server, names[0]) == failed + 2)
+    assert counted(server, names[1]) == cancelled, "no client went away"
 
 
 def test_a_client_that_goes_away_frees_its_slot():
@@ -241,6 +270,7 @@ def test_a_client_that_goes_away_frees_its_slot():
             connection.sock.close() if connection.sock else connection.close()
             connection.close()
             assert wait_until(lambda: not server.engine.has_work and server.service.gate.active == 0)
+        assert (counted(server, "danlu_cancelled_total"), counted(server, "danlu_failed_total")) == (2, 0)
         assert len(server.engine.scheduler._free_slots) == 1
         assert sum(entry.tokens for entry in server.engine.log) < 300
 
@@ -258,6 +288,46 @@ def test_a_full_house_says_when_to_come_back():
         for thread in threads:
             thread.join()
         assert len(done) == 2
+
+
+def test_neither_a_wrong_key_nor_a_full_house_costs_any_tokenising(monkeypatch):
+    tokenised, real = [], ChatTemplate.prompt
+    monkeypatch.setattr(ChatTemplate, "prompt", lambda *given: (tokenised.append(1), real(*given))[1])
+    with serving(keys=(KEY,), slots=1, max_waiting=0) as server:
+        gate = server.service.gate
+
+        def refused(kind: type[openai.APIError], key: str, text: str = "?") -> None:
+            with pytest.raises(kind):
+                server.client(key).chat.completions.create(model=NAME, messages=[{"role": "user", "content": text}])
+
+        refused(openai.AuthenticationError, "x" * 30)
+        gate.enter(1)
+        refused(openai.RateLimitError, KEY)
+        gate.leave(1, seconds=1.0)
+        assert tokenised == []
+        refused(openai.BadRequestError, KEY, "字" * 300)
+        assert (tokenised, gate.active) == ([1], 0), "what is refused later has left its place"
+
+
+def test_slow_checks_of_keys_hold_up_no_public_endpoint(monkeypatch):
+    """As many checks as there are threads wait for an event that is set only after /health has answered."""
+    under_way, go = threading.Semaphore(0), threading.Event()
+
+    def slow(ring: KeyRing, key: str) -> bool:
+        under_way.release()
+        return go.wait(PATIENCE_SECONDS)
+
+    with serving(keys=(KEY,)) as server, ThreadPoolExecutor(THREADS + 4) as pool:
+        monkeypatch.setattr(KeyRing, "accepts", slow)
+        url, headers = f"{server.url}/v1/models", {"Authorization": f"Bearer {KEY}"}
+        waiting = [pool.submit(transport().get, url, headers=headers) for _ in range(THREADS + 4)]
+        try:
+            assert all(under_way.acquire(timeout=PATIENCE_SECONDS) for _ in range(THREADS))
+            assert transport().get(server.url + "/health").json() == {"status": "ok"}
+            assert not any(one.done() for one in waiting)
+        finally:
+            go.set()
+        assert {one.result().status_code for one in waiting} == {200}
 
 
 def test_without_a_template_chat_is_refused_and_completions_work():

@@ -79,6 +79,17 @@ def test_a_taken_port_is_said_in_one_sentence():
 
 def test_the_gate_counts_and_says_how_long_to_wait():
     gate = Gate(num_slots=2, max_waiting=2)
+
+    def give_up() -> None:
+        with gate.admitted(4):
+            assert gate.active == 4
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        give_up()
+    with gate.admitted(1):
+        assert gate.active == 1, "those of a block that failed have left"
+    gate.leave(1, seconds=10)
     gate.enter(3)
     gate.leave(1, seconds=10)
     gate.enter(2)
@@ -108,5 +119,6 @@ def test_metrics_are_prometheus_text():
     assert "danlu_request_seconds_count 3\n" in text
     assert "danlu_request_seconds_sum 1000.301\n" in text
     assert "danlu_prompt_tokens_total 123456789\n" in text
+    assert "# HELP danlu_slots sequences that can be decoded together\n# TYPE danlu_slots gauge\n" in text
     assert "danlu_slots 8\n" in text
     assert "danlu_generated_tokens_total 0\n" in text

@@ -26,11 +26,15 @@ SEED_STRIDE = 2**64
 
 @dataclass(frozen=True, slots=True)
 class TokenProbability:
-    """One token of an answer with its log-probability and the likeliest alternatives."""
+    """One token of an answer with its log-probability, the likeliest alternatives, and where it begins.
+
+    `offset` counts the characters of the answer that were complete before it; tokens that share a character share it.
+    """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +71,19 @@ class Choice:
         self._decoder.push(last)
         self._router = Router(tools=tools) if reads_chat else None
         self._held: list[TokenProbability] = []
+        self._num_characters = 0
         self._has_calls = False
 
     def push(self, event: Event) -> Piece:
         """The piece that this event completes; its `finish_reason` is set where the answer is over."""
         text = ""
         if event.is_text and event.token is not None:
-            text = self._decoder.push(event.token)
+            offset, text = self._num_characters, self._decoder.push(event.token)
+            self._num_characters += len(text)
             self.num_tokens += 1
             self.num_reasoning_tokens += self._router is not None and self._router.is_reasoning
             if event.logprob is not None:
-                self._held.append(TokenProbability(event.token, event.logprob, event.top))
+                self._held.append(TokenProbability(event.token, event.logprob, event.top, offset))
         passed = self._stop.push(text)
         is_over = event.finish_reason is not None or self._stop.hit is not None
         if is_over and self._stop.hit is None:
@@ -130,6 +136,7 @@ class Answers:
     def __init__(self, runner: Runner, choices: Sequence[Choice], requests: Sequence[Request]):
         self.choices = list(choices)
         self.first_token_at: float | None = None
+        self.has_failed = False
         self._runner, self._open = runner, set(range(len(self.choices)))
         self._queue: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -165,6 +172,7 @@ class Answers:
             if self.first_token_at is None:
                 self.first_token_at = time.monotonic()
             if event.finish_reason in ("error", "cancelled"):
+                self.has_failed = True
                 raise ApiError(500 if event.finish_reason == "error" else 503, "The answer could not be completed.")
             piece = self.choices[index].push(event)
             if piece.finish_reason is not None:

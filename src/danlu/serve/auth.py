@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from danlu.base.errors import UserError
@@ -90,12 +91,14 @@ class Authoriser:
     """The check before every endpoint. Without keys only this machine's own names are answered.
 
     The names matter: a web page elsewhere can point its own host name at 127.0.0.1 and would then be "same origin".
+    What a header says is judged at once, in the event loop; a key is looked for in a thread. So a public endpoint, such
+    as /health, needs no thread and answers while all of them are busy.
     """
 
     def __init__(self, keys: KeyRing):
         self.keys = keys
 
-    def __call__(self, request: Request) -> None:
+    async def __call__(self, request: Request) -> None:
         self._check_origin(request)
         if not self.keys:
             if not is_loopback(_host_name(request.headers.get("host", ""))):
@@ -105,7 +108,7 @@ class Authoriser:
         if getattr(request.scope.get("endpoint"), "is_public", False):
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self.keys.accepts(key.strip()):
+        if scheme.lower() != "bearer" or not await run_sync(self.keys.accepts, key.strip()):
             raise ApiError(
                 401,
                 "Missing or wrong API key. Send it as 'Authorization: Bearer KEY'.",

@@ -92,7 +92,7 @@ class Job:
         seconds, answers = time.monotonic() - self.started_at, self.answers
         self.gate.leave(len(answers.choices), seconds)
         if answers.close():
-            self.metrics.count("danlu_cancelled_total")
+            self.metrics.count("danlu_failed_total" if answers.has_failed else "danlu_cancelled_total")
         self.metrics.count("danlu_prompt_tokens_total", self.num_prompt_tokens)
         self.metrics.count("danlu_generated_tokens_total", answers.num_tokens)
         self.metrics.observe("danlu_request_seconds", seconds)
@@ -168,8 +168,9 @@ class Service:
         if template is None:
             raise ApiError(400, "This model has no chat template; use /v1/completions.", code="chat_not_supported")
         messages, tools = [message.record() for message in asked.messages], asked.offered_tools
-        prompt = await run_sync(_tokenised, lambda: template.prompt(messages, tools), "messages")
-        job = self._begin(asked, [prompt], "messages", copies=asked.n, reads_chat=True, tools=bool(tools))
+        with self.gate.admitted(asked.n):  # a full house says so before it does any work
+            prompt = await run_sync(_tokenised, lambda: template.prompt(messages, tools), "messages")
+            job = self._begin(asked, [prompt], "messages", copies=asked.n, reads_chat=True, tools=bool(tools))
         replies = ChatReplies(self.served.name, self.served.fingerprint, self.served.tokenizer)
         replies.parallel_calls, replies.wants_logprobs = asked.parallel_tool_calls, asked.logprobs
         return await self._reply(request, asked, job, replies)
@@ -178,8 +179,9 @@ class Service:
         """POST /v1/completions."""
         asked = await _read(request, CompletionRequest)
         self._require_model(asked.model)
-        prompts = await run_sync(_tokenised, lambda: [self._prompt_ids(one) for one in asked.prompt], "prompt")
-        job = self._begin(asked, prompts, "prompt", copies=asked.num_tries)
+        with self.gate.admitted(len(asked.prompt) * asked.num_tries):
+            prompts = await run_sync(_tokenised, lambda: [self._prompt_ids(one) for one in asked.prompt], "prompt")
+            job = self._begin(asked, prompts, "prompt", copies=asked.num_tries)
         replies = CompletionReplies(self.served.name, self.served.fingerprint, self.served.tokenizer, "cmpl")
         replies.wants_logprobs = asked.logprobs is not None
         if asked.echo:
@@ -209,14 +211,13 @@ class Service:
         reads_chat: bool = False,
         tools: bool = False,
     ) -> Job:
-        """Check that the prompts fit, take the answers on or say 429, and submit them."""
+        """Check that the prompts fit, and submit the answers, which the gate has taken on."""
         tokenizer = self.served.tokenizer
         sampling = []
         for prompt in prompts:
             room = self._room(prompt, param)
             most = room if asked.wanted_tokens is None else min(asked.wanted_tokens, room)
             sampling.append(asked.sampling(most, tokenizer.stop_ids, tokenizer.size, asked.wanted_logprobs))
-        self.gate.enter(len(prompts) * copies)
         answers = begin(
             self.served.runner,
             tokenizer,
@@ -233,9 +234,6 @@ class Service:
         """Tokens left for the answer; a prompt that leaves none is refused, never shortened."""
         if not prompt:
             raise invalid(param, "the prompt is empty.")
-        unknown = next((id for id in prompt if id >= self.served.tokenizer.size), None)
-        if unknown is not None:
-            raise invalid(param, f"{unknown} is not a token id; ids are 0 to {self.served.tokenizer.size - 1}.")
         room = self.served.length - len(prompt)
         if room < 1:
             raise ApiError(
@@ -245,6 +243,9 @@ class Service:
                 param=param,
                 code="context_length_exceeded",
             )
+        largest = max(prompt)  # after the length is known: a million ids are not looked through in the event loop
+        if largest >= self.served.tokenizer.size:
+            raise invalid(param, f"{largest} is not a token id; ids are 0 to {self.served.tokenizer.size - 1}.")
         return room
 
     async def _reply(

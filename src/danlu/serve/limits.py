@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -112,6 +113,16 @@ class Gate:
                 headers={"Retry-After": str(self.retry_after_seconds())},
             )
         self.active += count
+
+    @contextmanager
+    def admitted(self, count: int) -> Iterator[None]:
+        """Take `count` answers on before the work of making them ready; where the block fails they leave at once."""
+        self.enter(count)
+        try:
+            yield
+        except BaseException:  # a cancelled request as well
+            self.active -= count
+            raise
 
     def leave(self, count: int, seconds: float) -> None:
         """`count` answers are done after `seconds`."""

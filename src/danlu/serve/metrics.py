@@ -19,10 +19,17 @@ COUNTERS = {
     "danlu_prompt_tokens_total": "tokens of prompts",
     "danlu_generated_tokens_total": "tokens of answers",
     "danlu_cancelled_total": "requests whose client went away",
+    "danlu_failed_total": "requests whose answer the engine could not complete: it failed, or was stopped",
 }
 HISTOGRAMS = {
     "danlu_request_seconds": "seconds from request to the end of the answer",
     "danlu_first_token_seconds": "seconds from request to the first token of the answer",
+}
+GAUGES = {
+    "danlu_answers_active": "answers under way or waiting",
+    "danlu_slots": "sequences that can be decoded together",
+    "danlu_sequences_in_last_step": "sequences that the engine's last step worked on",
+    "danlu_engine_failures": "steps in which the engine failed; each ends the requests under way",
 }
 Labels = tuple[tuple[str, str], ...]
 
@@ -47,7 +54,7 @@ class Metrics:
         self._sums[name] += seconds
 
     def text(self, gauges: Mapping[str, float]) -> str:
-        """The page: counters, histograms, and the gauges as they stand now."""
+        """The page: counters, histograms, and the gauges of the table above as they stand now."""
         lines: list[str] = []
         for name, help in COUNTERS.items():
             lines += [f"# HELP {name} {help}", f"# TYPE {name} counter"]
@@ -58,7 +65,7 @@ class Metrics:
         for name, help in HISTOGRAMS.items():
             lines += [f"# HELP {name} {help}", f"# TYPE {name} histogram", *self._histogram(name)]
         for name, value in gauges.items():
-            lines += [f"# TYPE {name} gauge", f"{name} {_number(value)}"]
+            lines += [f"# HELP {name} {GAUGES[name]}", f"# TYPE {name} gauge", f"{name} {_number(value)}"]
         return "\n".join(lines) + "\n"
 
     def _histogram(self, name: str) -> list[str]:

@@ -118,7 +118,8 @@ class ChatReplies(Envelope):
         return {"content": content, "refusal": None}
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        raw = list(self.tokenizer.decode_bytes([token], keep_special=True))
+        # Of this one token: decoding drops the space with which some foreign tokenizers begin every text.
+        raw = list(self.tokenizer.bytes_of(token))
         return {"token": self.tokenizer.token_text(token), "logprob": logprob, "bytes": raw}
 
     def first(self, index: int) -> bytes:
@@ -196,12 +197,11 @@ class CompletionReplies(Envelope):
 
     def _logprobs(self, items: Sequence[TokenProbability]) -> dict[str, Any]:
         text = self.tokenizer.token_text
-        tokens = [text(item.token) for item in items]
         return {
-            "tokens": tokens,
+            "tokens": [text(item.token) for item in items],
             "token_logprobs": [item.logprob for item in items],
             "top_logprobs": [{text(token): logprob for token, logprob in item.top} for item in items],
-            "text_offset": [sum(map(len, tokens[:index])) for index in range(len(tokens))],
+            "text_offset": [item.offset for item in items],
         }
 
 
