@@ -81,7 +81,7 @@ def evaluation() -> dict[str, object]:
         "answers": [row],
         "baselines": ["n-gram"],
         "core_tasks": ["who"],
-        "language_model": {"zh": text},
+        "language_model": {"zh": text, "en": {**text, "unknown": 2, "bits_per_byte": None}},
         "cut": 0,
         "too_long": 0,
     }
@@ -108,10 +108,12 @@ def test_report_shows_every_finished_stage(tmp_path):
         corpus.fingerprint[:16],
         corpus.fingerprint[:8],
         "3 min 03 s",
-        "0.00",
+        "English: bits per byte are not defined where 2 of 90 tokens are unknown",
+        "no price given",
         'class="band"',
     ):
         assert expected in page, expected
+    assert ">0.00<" not in page, "a cost that nobody can know"
     assert "<script" not in page
     assert page.index("Data") < page.index("Training: pretrain") < page.index("Evaluation")
 

@@ -82,7 +82,7 @@ def _headline(page: Page, parts: Mapping[str, Artifact], seconds: float) -> None
         figures.append(("Validation loss", f"{metrics['validation_loss']:.3f}", _forecast_note(models[0])))
         figures.append(("Tokens trained", console.size(metrics["tokens"], ""), speed(metrics)))
     figures.append(("Time", console.duration(seconds), "working time of all stages"))
-    figures.append(("Cost", "0.00", "no machine was rented, no service was asked"))
+    figures.append(("Cost", None, "no price given: danlu does not know what this machine costs"))
     page.figures(figures)
 
 
@@ -98,16 +98,12 @@ def _forecast_note(part: Artifact) -> str:
 def _costs(page: Page, parts: Mapping[str, Artifact], seconds: float) -> None:
     page.heading("Time and cost", "时间与费用")
     rows = [
-        (
-            name,
-            console.duration(part.manifest["seconds"]),
-            f"{part.manifest['seconds'] / max(seconds, 1e-9):.0%}",
-            "0.00",
-        )
+        (name, console.duration(part.manifest["seconds"]), f"{part.manifest['seconds'] / max(seconds, 1e-9):.0%}")
         for name, part in parts.items()
     ]
-    rows.append(("all", console.duration(seconds), "100 %", "0.00"))
-    page.table(["section", "working time", "share", "cost"], rows, strong=[len(rows) - 1])
+    rows.append(("all", console.duration(seconds), "100 %"))
+    page.table(["section", "working time", "share"], rows, strong=[len(rows) - 1])
+    page.paragraph("No price of this machine was given, so no cost is stated.", "没有给出机器的价格，所以不写费用。")
 
 
 def _provenance(page: Page, parts: Mapping[str, Artifact]) -> None:
