@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 
 from danlu.base import console
 from danlu.base.errors import ArtifactError, SystemTrouble, UserError
+from danlu.base.world import World
 from danlu.cli import app
 from danlu.commands import chat, prove, serve
+from danlu.parallel import device
 from tests import tiny
 
 
@@ -22,8 +25,9 @@ def folder(tmp_path_factory):
     return tiny.folder(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def talk(monkeypatch, capsys, folder, lines: str, **options) -> str:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+def talk(monkeypatch, capsys, folder, lines: str | bytes, **options) -> str:
+    keyboard = io.StringIO(lines) if isinstance(lines, str) else io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", keyboard)
     chat.run(folder, max_tokens=8, **options)
     return capsys.readouterr().out
 
@@ -53,9 +57,28 @@ def test_a_conversation_that_outgrows_the_context_loses_its_oldest_turns_and_say
     assert "oldest turns no longer fit" in out
 
 
-def test_a_question_larger_than_the_context_is_refused(monkeypatch, capsys, folder):
-    with pytest.raises(UserError, match="longer than the model's context"):
-        talk(monkeypatch, capsys, folder, "字" * 300 + "\n")
+PASSED_OVER = {
+    "larger than the context": (("字" * 300).encode(), "longer than the model's context"),
+    "GBK": ("你好".encode("gbk"), "not valid utf-8"),
+    "GBK before a backslash": ("你好\\".encode("gbk"), "not valid utf-8"),
+}
+
+
+@pytest.mark.parametrize(("message", "reason"), PASSED_OVER.values(), ids=PASSED_OVER)
+def test_a_message_that_cannot_be_asked_is_one_line_and_the_conversation_stays(
+    monkeypatch, capsys, folder, message, reason
+):
+    both = talk(monkeypatch, capsys, folder, "hello\nhello\n")
+    out = talk(monkeypatch, capsys, folder, b"hello\n" + message + b"\nhello\n")
+    [said] = [line for line in out.splitlines(keepends=True) if reason in line]
+    assert "is passed over" in said
+    assert out.replace(said, "") == both, "the second answer still knows of the first"
+    console.set_mode(json_lines=True)
+    try:
+        events = talk(monkeypatch, capsys, folder, b"hello\n" + message + b"\nhello\n").splitlines()
+    finally:
+        console.set_mode()
+    assert [json.loads(line)["event"] for line in events] == ["reply", "no_reply", "reply"]
 
 
 def test_a_seed_draws_the_same_answers_again(monkeypatch, capsys, folder):
@@ -89,6 +112,39 @@ def test_a_folder_that_is_not_there_is_called_that(tmp_path, command):
 def test_a_backslash_at_the_end_of_a_line_goes_on_in_the_next(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\\\ntwo\\\n\nthree\nlast\\"))
     assert list(chat._lines("")) == ["one\ntwo", "three", "last\\"]
+
+
+@pytest.mark.parametrize("start", [chat.run, partial(serve.run, port=0)], ids=["chat", "serve"])
+def test_models_answer_where_the_machine_does_it_best(monkeypatch, tmp_path, start):
+    import danlu.convert
+
+    class Loading(Exception):
+        pass
+
+    def load(folder: object, **options: str) -> None:
+        raise Loading(options)
+
+    monkeypatch.setattr(danlu.convert, "load", load)
+    monkeypatch.setattr(device, "discover", lambda: World(device="cuda:0", dtype="bfloat16"))
+    with pytest.raises(Loading) as caught:
+        start(tmp_path)
+    assert caught.value.args == ({"device": "cuda:0", "dtype": "bfloat16"},)
+
+
+@pytest.mark.parametrize("verb", ["chat", "serve", "prove"])
+def test_an_accelerator_that_stays_idle_is_named_once(monkeypatch, capsys, folder, verb):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr("danlu.serve.server.run", lambda app, listening: None)
+    monkeypatch.setattr("danlu.proofs.table.run", lambda subject: [])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(console, "_said", set())
+    start = {"chat": chat.run, "serve": partial(serve.run, port=0, length=100), "prove": lambda _: prove.run()}[verb]
+    for name in ("a Test GPU", None):
+        monkeypatch.setattr(device, "accelerator", lambda name=name: name)
+        start(folder)
+        said = capsys.readouterr().err
+        assert said.count("this machine has a Test GPU") == (name is not None)
+        assert f"danlu {verb} computes on the CPU: " in said or name is None
 
 
 def test_serve_says_where_it_is(monkeypatch, capsys, folder):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from danlu.base import console
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
 from danlu.parallel import device, peak
@@ -129,6 +130,23 @@ def test_a_gpus_library_is_told_before_its_first_product(monkeypatch):
     monkeypatch.delenv(device.WORKSPACE[0])
     device.discover("cuda", "float32")
     assert os.environ[device.WORKSPACE[0]] == device.WORKSPACE[1]
+
+
+def test_a_model_answers_in_fp32_on_a_cpu_and_says_what_stays_idle(monkeypatch, capsys):
+    monkeypatch.setattr(console, "_said", set())
+    monkeypatch.setenv(device.WORKSPACE[0], ":16:8")
+    monkeypatch.setattr(device, "bfloat16_instructions", lambda: "avx512_bf16")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a Test GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    for cuda, mps, name in ((False, False, None), (False, True, "an Apple GPU (mps)"), (True, False, "a Test GPU")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert device.accelerator() == name
+        world = device.answering("it")
+        assert (world.device, world.dtype) == (("cuda:0", "bfloat16") if cuda else ("cpu", "float32"))
+        said = capsys.readouterr().err
+        assert (said == "") == (not mps)
+        assert said == "" or said.startswith(f"warning: this machine has {name}, and it computes on the CPU: ")
 
 
 def test_only_two_modules_speak_to_other_ranks():

@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
+from danlu.base import console
 from danlu.base.artifact import open_artifact, seal
 from danlu.base.errors import ArtifactError
+from danlu.parallel import device
 from danlu.stages import STAGES
 from danlu.stages.serve import Config, run
 from tests import tiny
@@ -22,10 +24,13 @@ def model(tmp_path):
     )
 
 
-def test_three_requests_are_answered_and_kept(model, tmp_path):
+def test_three_requests_are_answered_and_kept(model, tmp_path, monkeypatch, capsys):
     out = tmp_path / "serve"
     out.mkdir()
+    monkeypatch.setattr(console, "_said", set())
+    monkeypatch.setattr(device, "accelerator", lambda: "a Test GPU")
     made = run(Config(prompt="你好", max_tokens=10), {"model": model}, out)
+    assert "a Test GPU, and the section serve computes on the CPU: " in capsys.readouterr().err
     assert open_artifact(out, "service").fingerprint == made.fingerprint
     replies = json.loads((out / "replies.json").read_text(encoding="utf-8"))
     assert [(reply["path"], reply["request"]["stream"]) for reply in replies] == [

@@ -3,18 +3,20 @@
 In: a model folder; lines from the keyboard or a pipe, each a message; a backslash at the end of a line joins the next
 to it. Out: the replies, as they are generated. Called by `cli`.
 `/reset` forgets the conversation, `/quit` or the end of the input ends it, Ctrl-C stops a reply. The oldest turns
-leave the conversation, announced, when it outgrows the model's context.
+leave the conversation, announced, when it outgrows the model's context. A message that fits in no context, or whose
+bytes are no text, is passed over with one line, and the conversation goes on as it was.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from danlu.base import console
-from danlu.base.errors import ArtifactError, one_sentence
+from danlu.base.errors import ArtifactError, UserError, one_sentence
 from danlu.base.records import Message
 
 if TYPE_CHECKING:
@@ -34,9 +36,11 @@ def run(
     from danlu.convert import load
     from danlu.infer.engine import Engine
     from danlu.infer.sampling import Sampling
+    from danlu.parallel.device import answering
 
+    world = answering("danlu chat")
     with one_sentence(folder):
-        loaded = load(folder)
+        loaded = load(folder, device=world.device, dtype=world.dtype)
     if loaded.tokenizer is None or loaded.template is None:
         raise ArtifactError(
             "this model cannot chat: it has no chat template of danlu's",
@@ -48,6 +52,8 @@ def run(
         engine = Engine(loaded.model, num_slots=1, length=length, vocabulary_limit=tokenizer.size)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, stop_ids=tokenizer.stop_ids)
     conversation = Conversation(engine, loaded.template, sampling, system)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text come through, and `_lines` tells
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         console.say(f"{folder.resolve().name}: {HELP}", style="dim")
@@ -68,20 +74,43 @@ def _lines(prompt: str) -> Iterator[str]:
     while True:
         console.write(prompt)
         line = sys.stdin.readline()
-        while line.endswith("\\\n"):
+        while line.endswith("\\\n") and _is_text(line):
             console.write(" " * len(prompt))
             line = line[:-2] + "\n" + sys.stdin.readline()
         if not line:
             return
-        if line.strip():
+        if not _is_text(line):
+            _pass_over(f"a line is not valid {sys.stdin.encoding} and is passed over: convert it first, or type it")
+        elif line.strip():
             yield line.strip()
 
 
-def _answer(conversation: Conversation, line: str) -> None:
+def _is_text(line: str) -> bool:
+    """False where it holds bytes of another encoding, which come in as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in line)
+
+
+def _pass_over(reason: str) -> None:
+    """Say why a message gets no reply; a script gets an event in its place."""
     if console.is_json():
-        message = conversation.ask(line, lambda delta: None)
-        console.emit("reply", text=message.content, reasoning=message.reasoning)
-        return
+        console.emit("no_reply", reason=reason)
+    else:
+        console.say(reason, style="dim")
+
+
+def _answer(conversation: Conversation, line: str) -> None:
+    try:
+        if console.is_json():
+            message = conversation.ask(line, lambda delta: None)
+            console.emit("reply", text=message.content, reasoning=message.reasoning)
+        else:
+            _show(conversation, line)
+    except UserError as error:  # the message does not fit; the next one may be shorter
+        _pass_over(f"{error.what} ({error.found}); the message is passed over")
+
+
+def _show(conversation: Conversation, line: str) -> None:
+    """The reply as it comes; Ctrl-C breaks it off."""
     try:
         message = conversation.ask(line, lambda delta: console.write(delta.reasoning + delta.content))
         for call in message.tool_calls:
@@ -127,13 +156,21 @@ class Conversation:
         return answer.message()
 
     def _prompt(self, question: Message) -> list[int]:
-        """The ids of the conversation with `question`; the oldest turns leave while no room for an answer is left."""
-        forgotten = 0
+        """The ids of the conversation with `question`; the oldest turns leave while no room for an answer is left.
+
+        UserError where the question would not fit alone: then no turn leaves.
+        """
+        from danlu.infer.generate import require_room
+
+        turns = self.turns
         while True:
-            ids = self._template.prompt([*self._system, *self.turns, question])
-            if len(ids) < self._engine.length or not self.turns:
+            ids = self._template.prompt([*self._system, *turns, question])
+            if len(ids) < self._engine.length or not turns:
                 break
-            self.turns, forgotten = self.turns[2:], forgotten + 2
+            turns = turns[2:]
+        require_room(len(ids), self._engine.length)
+        forgotten = len(self.turns) - len(turns)
         if forgotten:
             console.say(f"the {forgotten} oldest turns no longer fit and are forgotten", style="dim")
+            self.turns = turns
         return ids

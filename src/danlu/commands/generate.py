@@ -14,13 +14,18 @@ from danlu.base.records import message_from_dict
 from danlu.convert import Loaded, load
 from danlu.infer.generate import generate as continue_ids
 from danlu.infer.sampling import Sampling
+from danlu.parallel.device import say_left_idle
 
 
 def generate(
     model: Path | str | Loaded, prompt: str | list[dict[str, str]], *, max_tokens: int, **sampling: Any
 ) -> str:
     """Continue a text, or answer chat messages (`[{"role": "user", "content": …}]`); greedy unless told otherwise."""
-    loaded = model if isinstance(model, Loaded) else load(Path(model))
+    if isinstance(model, Loaded):
+        loaded = model
+    else:
+        say_left_idle("danlu.generate", "to use it, pass danlu.load(folder, device='cuda') as the model")
+        loaded = load(Path(model))
     if loaded.tokenizer is None:
         raise ConfigError("the model folder has no tokenizer", where=loaded.folder)
     if isinstance(prompt, str):
@@ -34,4 +39,6 @@ def generate(
         **{"temperature": 0.0, "stop_ids": loaded.tokenizer.stop_ids, "max_tokens": max_tokens, **sampling}
     )
     new = continue_ids(loaded.model, ids, settings, vocabulary_limit=loaded.tokenizer.size)
-    return loaded.tokenizer.decode(new)
+    decoder = loaded.tokenizer.stream()
+    decoder.push(ids[-1])  # with some foreign tokenizers a first space belongs to the text unless it begins one
+    return "".join([*map(decoder.push, new), decoder.finish()])

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 def run(model: Path | None = None) -> int:
     """Run and print the proofs; return the exit code."""
     from danlu import convert
+    from danlu.parallel.device import say_left_idle
     from danlu.proofs import table
 
+    say_left_idle("danlu prove", "what it proves of equal bits holds for a CPU")
     subject = convert.load(model) if model is not None else None
     console.heading(
         f"proofs on {model}" if model is not None else "proofs on this machine (give a model folder for more)"

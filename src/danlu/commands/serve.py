@@ -28,7 +28,7 @@ def run(
     """Serve until interrupted. `length` is the most tokens of prompt and answer together."""
     from danlu.convert import load
     from danlu.infer.engine import Engine
-    from danlu.parallel.device import discover
+    from danlu.parallel.device import answering
     from danlu.serve.app import application
     from danlu.serve.auth import KeyRing
     from danlu.serve.server import listen, url_of
@@ -36,11 +36,9 @@ def run(
 
     keys = KeyRing(read_keys(key_file) if key_file is not None else [])
     listening = listen(host, port, keys)  # before the model is loaded: a wrong address is found at once
-    world = discover()
-    # In fp32 an answer is the same alone and beside others, which on a CPU costs little and is worth more.
-    dtype = "float32" if world.device == "cpu" else world.dtype
+    world = answering("danlu serve")
     with one_sentence(folder):
-        loaded = load(folder, device=world.device, dtype=dtype)
+        loaded = load(folder, device=world.device, dtype=world.dtype)
     if loaded.tokenizer is None:
         raise ArtifactError("the model folder has no tokenizer", where=folder, remedy="export the model again")
     context = loaded.config.context_length
@@ -72,7 +70,7 @@ def run(
             name,
             room,
             context,
-            f"{world.device}, {dtype}; {engine.decoder_reason}",
+            f"{world.device}, {world.dtype}; {engine.decoder_reason}",
             has_keys=bool(keys),
         )
         try:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from danlu.base import console
 from danlu.base.errors import ConfigError
 from danlu.base.world import World
 
@@ -35,6 +36,32 @@ def discover(device: str = "auto", dtype: str = "auto") -> World:
     number, dtype_reason = _dtype(dtype, chosen)
     peers = f"rank {rank} of {size}; " if size > 1 else ""
     return World(rank, size, local_rank, chosen, number, f"{peers}{chosen}: {device_reason}; {number}: {dtype_reason}")
+
+
+def answering(who: str) -> World:
+    """Where `who` lets a model answer: as `discover` has it, but on a CPU in fp32.
+
+    There an answer is the same alone and beside others, which costs little and is worth more.
+    """
+    world = discover()
+    if world.device != "cpu":
+        return world
+    say_left_idle(who, "unasked, CUDA devices are used and no others")
+    return discover(dtype="float32")
+
+
+def accelerator() -> str | None:
+    """The name of an accelerator that torch could use here; None where there is the CPU alone."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return "an Apple GPU (mps)" if torch.backends.mps.is_available() else None
+
+
+def say_left_idle(who: str, reason: str) -> None:
+    """Say once that `who` computes on the CPU although there is an accelerator, and why; else say nothing."""
+    name = accelerator()
+    if name is not None:
+        console.warn_once(f"this machine has {name}, and {who} computes on the CPU: {reason}")
 
 
 _TORCHRUN = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))

@@ -39,12 +39,14 @@ def run(config: Config, inputs: Mapping[str, Artifact], out: Path) -> Artifact:
     """Serve the model on a free port of this machine, ask three times, keep the replies."""
     from danlu.convert import load
     from danlu.infer.engine import Engine
+    from danlu.parallel.device import say_left_idle
     from danlu.serve.app import application
     from danlu.serve.auth import KeyRing
     from danlu.serve.server import LOOPBACK, background, listen
 
     started_at = time.monotonic()
     source = inputs["model"]
+    say_left_idle("the section serve", "in fp32 a reply is the same alone and beside others; danlu serve uses it")
     loaded, name = load(source.folder), source.folder.name
     if loaded.tokenizer is None:
         raise ArtifactError("the model has no tokenizer, so it cannot be asked", where=source.folder)
