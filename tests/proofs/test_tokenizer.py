@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
-from danlu.base.records import Conversation, Message, ToolCall, message_from_dict
+from danlu.base.records import Conversation, Document, Message, ToolCall, message_from_dict
+from danlu.shards.encode import Tally, encode_documents
 from danlu.tokenizer import fast
 from danlu.tokenizer.chat import ChatTemplate
 from danlu.tokenizer.tokenizer import CONTROL_TOKENS, Run, Tokenizer, run_of
@@ -39,10 +40,17 @@ MUTANTS = {
         "return self._decoder.decode(data)",
         'return data.decode("utf-8", "replace")',
     ),
-    "T1": Mutant(
-        "src/danlu/tokenizer/tokenizer.py",
-        "self.backend.to_str(pretty=True)",
-        """self.backend.to_str(pretty=True).replace('"normalizer": null', '"normalizer": {"type": "NFC"}')""",
+    "T1": (
+        Mutant(
+            "src/danlu/tokenizer/tokenizer.py",
+            "told.to_str(pretty=True)",
+            """told.to_str(pretty=True).replace('"normalizer": null', '"normalizer": {"type": "NFC"}')""",
+        ),
+        Mutant(  # elsewhere a text begins without the mark that training saw
+            "src/danlu/tokenizer/tokenizer.py",
+            'single=f"{BOS} $A"',
+            'single="$A"',
+        ),
     ),
     "T2": Mutant("src/danlu/tokenizer/chat.py", "'\\\\n</think>\\\\n\\\\n' -}}", "'\\\\n</think>\\\\n' -}}"),
     "T3": Mutant(
@@ -197,6 +205,24 @@ def test_T1_ours_exported_and_transformers_give_equal_ids(tmp_path):
     assert foreign.chat_template == ours.settings["chat_template"]
 
 
+def test_T1_elsewhere_a_text_begins_as_in_training_and_is_cut_where_the_model_ends(tmp_path):
+    from transformers import AutoTokenizer
+
+    ours, context = small_tokenizer(), 24
+    texts = [*random_texts(200, seed=6), "", ENGLISH, CHINESE]
+    [encoded] = encode_documents(ours, [Document(str(n), text, "test") for n, text in enumerate(texts)], Tally())
+    trained = [ids[:-1] for ids in rows_of(Run(encoded.ids, encoded.lengths))]  # without the mark of the end
+    ours.save(tmp_path, context_length=context)
+    foreign = AutoTokenizer.from_pretrained(tmp_path)
+    assert foreign(texts, verbose=False)["input_ids"] == trained
+    assert foreign(texts, truncation=True)["input_ids"] == [ids[:context] for ids in trained]
+    assert max(map(len, trained)) > context
+    assert foreign(CHINESE, ENGLISH, verbose=False)["input_ids"] == trained[-1] + trained[-2]
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.fingerprint == ours.fingerprint
+    assert loaded.encode_batch(texts) == ours.encode_batch(texts), "what others are told adds nothing here"
+
+
 def test_T2_golden_conversations_are_equal_here_stored_and_in_transformers(exported):
     template = ChatTemplate(golden_tokenizer())
     cases = golden_cases()
@@ -238,7 +264,8 @@ def test_T3_the_prompt_is_an_exact_prefix_of_what_training_saw(exported):
                 for is_asked in (True, False)
             )
             assert asked == plain + "<|assistant|>"
-            assert exported(asked)["input_ids"] == [*exported(plain)["input_ids"], template.prompt([])[-1]]
+            asked_ids, plain_ids = (exported(one, add_special_tokens=False)["input_ids"] for one in (asked, plain))
+            assert asked_ids == [*plain_ids, template.prompt([])[-1]]
             assert template.prompt(messages, tools) == stored["prompt_ids"]
     assert checked > 200
 

@@ -100,7 +100,7 @@ def golden_tokenizer() -> Tokenizer:
 
 def export(folder: Path) -> Path:
     """Write what an exported folder holds of the tokenizer."""
-    golden_tokenizer().save(folder)
+    golden_tokenizer().save(folder, context_length=4096)
     return folder
 
 
@@ -112,7 +112,7 @@ def main() -> None:
         from tests.small import CHINESE, CODE, ENGLISH
 
         train([ENGLISH, CHINESE, CODE] * 10, vocabulary_size=384).save(FOLDER)
-    export(FOLDER)
+    golden_tokenizer().save(FOLDER)
     foreign = AutoTokenizer.from_pretrained(FOLDER)
     lines = []
     for kind, messages, tools in conversations():

@@ -245,6 +245,9 @@ def test_a_saved_foreign_tokenizer_keeps_ids_and_template(foreign, tmp_path):
     assert again.fingerprint == tokenizer.fingerprint
     assert again.settings["chat_template"] == tokenizer.settings["chat_template"]
     assert [again.encode_rendered(case["text"]) for case in cases] == [case["ids"] for case in cases]
+    plain = (tmp_path / "tokenizer.json").read_text("utf-8")
+    tokenizer.save(tmp_path, context_length=64)
+    assert (tmp_path / "tokenizer.json").read_text("utf-8") == plain, "how its texts begin is for its makers to say"
 
 
 @needs_shared

@@ -23,7 +23,7 @@ from danlu.convert.weights import StoredWeights
 from danlu.model.config import ModelConfig
 from danlu.model.transformer import Transformer
 from danlu.tokenizer.chat import ChatTemplate
-from danlu.tokenizer.tokenizer import CONTROL_TOKENS, Tokenizer
+from danlu.tokenizer.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -65,8 +65,8 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: str = "float32") -> 
             found=f"{tokenizer.size} tokens, {config.vocabulary_size} rows",
             remedy="use the tokenizer that the model was trained with",
         )
-    ours = tokenizer is not None and all(token in tokenizer.special for token in CONTROL_TOKENS)
-    return Loaded(model, config, tokenizer, ChatTemplate(tokenizer) if ours and tokenizer else None, folder)
+    template = ChatTemplate(tokenizer) if tokenizer is not None and tokenizer.is_ours else None
+    return Loaded(model, config, tokenizer, template, folder)
 
 
 def architecture(folder: Path) -> ModelConfig:

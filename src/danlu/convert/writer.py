@@ -53,7 +53,7 @@ def save(
     }
     write_atomically(folder / "config.json", _json_text(values))
     if tokenizer is not None:
-        tokenizer.save(folder)
+        tokenizer.save(folder, context_length=config.context_length)
         write_atomically(folder / "generation_config.json", _json_text(_generation(config, tokenizer)))
     write_atomically(folder / "README.md", card if card.endswith("\n") else card + "\n")
 

@@ -89,7 +89,7 @@ def transformers_cuts_alike(subject: Loaded) -> str:
         str(subject.folder), local_files_only=True, trust_remote_code=False
     )
     for text in texts(MANY, seed=1):
-        ours, other = tokenizer.encode(text), theirs(text, add_special_tokens=False)["input_ids"]
+        ours, other = tokenizer.encode(text), theirs(text, add_special_tokens=False, verbose=False)["input_ids"]
         require(ours == other, f"{text!r}: ours {ours[:8]}…, transformers {other[:8]}…")
     return f"{MANY} strings, equal ids"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from danlu.convert import Loaded
     from danlu.model.config import ModelConfig
 
-VERSION = 1
+VERSION = 2
 DIARY = ("README.md",)
 """Files about the making, for people: no later stage reads them."""
 LONGEST_PROMPT = 16

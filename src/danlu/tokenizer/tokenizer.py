@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from danlu.base.artifact import digest, write_atomically
@@ -80,6 +80,9 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self.size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.special = {token.content: id for id, token in sorted(added.items()) if token.special}
+        self.is_ours = all(token in self.special for token in CONTROL_TOKENS)
+        if self.is_ours:
+            backend.post_processor = None  # only other programs need it: see `save`
         self._bytes, self.drops_first_space = byte_table(backend, self.size)
         self.special_ids = frozenset(self.special.values())
         self.unknown_id = self._unknown()
@@ -220,20 +223,37 @@ class Tokenizer:
         """One token for a person to read; the bytes of a split character are written `\\xe4`."""
         return self.bytes_of(id).decode("utf-8", "backslashreplace")
 
-    def save(self, folder: Path) -> None:
-        """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`."""
+    def save(self, folder: Path, *, context_length: int | None = None) -> None:
+        """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`.
+
+        With the `context_length` of the model beside them, they tell other programs what danlu does of itself: how a
+        text begins, how long one may be, and the chat template also where it is looked for without a file of its own.
+        """
         settings = dict(self.settings)
         template = settings.get("chat_template")
-        if isinstance(template, str):  # a file of its own; foreign tokenizers may hold a list of named ones
+        if context_length is not None:
+            settings["model_max_length"] = context_length
+        elif isinstance(template, str):  # a file of its own; foreign tokenizers may hold a list of named ones
             del settings["chat_template"]
         named = {
             key: value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str | dict)
         }
-        write_atomically(folder / "tokenizer.json", self.backend.to_str(pretty=True) + "\n")
+        told = self.backend if context_length is None else self._for_others()
+        write_atomically(folder / "tokenizer.json", told.to_str(pretty=True) + "\n")
         write_atomically(folder / "tokenizer_config.json", _json_text(settings))
         write_atomically(folder / "special_tokens_map.json", _json_text(named))
         if isinstance(template, str):
             write_atomically(folder / "chat_template.jinja", template)
+
+    def _for_others(self) -> Backend:
+        """The backend with which a text begins as in training; a foreign one goes out as it came in."""
+        if not self.is_ours:
+            return self.backend
+        told = Backend.from_str(self.backend.to_str())
+        told.post_processor = processors.TemplateProcessing(
+            single=f"{BOS} $A", pair=f"{BOS} $A {BOS}:1 $B:1", special_tokens=[(BOS, self.special[BOS])]
+        )
+        return told
 
 
 class DecodeStream:
