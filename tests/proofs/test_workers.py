@@ -298,8 +298,8 @@ def check_kills_of_two(folder: Path, count: int) -> None:
         number += 1
         (folder / f"killed-{number}").mkdir()
         killed, fell, before = Killed(folder / f"killed-{number}", top, workers=2), True, {}
-        while fell and kills < count:
-            fell = killed.kill_after(draw.randint(min(len(before) + 1, total), total))
+        while fell and kills < count and len(before) < total:
+            fell = killed.kill_after(draw.randint(len(before) + 1, total))
             kills += fell
             now = killed.shards()
             check_kept(before, now)
