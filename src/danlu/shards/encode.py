@@ -21,7 +21,8 @@ from danlu.tokenizer.chat import ChatTemplate, Rendered
 from danlu.tokenizer.tokenizer import Run, Tokenizer, run_of
 
 BATCH_RECORDS = 1024
-BATCH_CHARACTERS = 4_000_000
+BATCH_CHARACTERS = 1_000_000
+"""Encoded together: a rare character is up to four ids, and several copies of them live at once."""
 OVER_LONG = "longer than a row"
 NOTHING_TO_LEARN = "no token to learn"
 NOT_CHOSEN = "beyond the chosen share"

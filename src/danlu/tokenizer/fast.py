@@ -34,7 +34,7 @@ Encode = Callable[[Sequence[str]], Run]
 REFERENCE = "tokenizers"
 GPT2_SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """What a ByteLevel pre-tokenizer does where the file names no split (https://github.com/openai/gpt-2)."""
-RENEW_CHARACTERS = 64_000_000
+RENEW_CHARACTERS = 8_000_000
 """gigatoken keeps every word it has met: made anew after this much text, its memory stays flat."""
 LONG = 50_000
 LONG_SPACE = re.compile(rf"\s{{{LONG}}}")
