@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import shapes as shape_runs
-from dial import ROW_LENGTH, fit
+from dial import fit
 from words import Words
 
 from danlu.model.config import PRESETS, preset
@@ -113,20 +113,10 @@ def of_dial(power: dial.Power, form: str) -> list[str]:
 
 
 def groups(shapes: Sequence[Run], question: str) -> list[list[Run]]:
-    """The runs of a question that were equal, to within a fifth, in what was given; narrow ones first in each."""
-    given = shape_runs.QUESTIONS[question]["given"]
-    found: list[list[Run]] = []
-    for run in sorted((run for run in shapes if run["question"] == question), key=lambda run: run[given]):
-        if found and run[given] < 1.2 * found[-1][0][given]:
-            found[-1].append(run)
-        else:
-            found.append([run])
-    return [sorted(runs, key=lambda run: run["width"]) for runs in found]
-
-
-def at(found: Run, question: str, given: float) -> float:
-    """What a rule chooses where so much is given."""
-    return found["value"] * (given / shape_runs.QUESTIONS[question]["centre"][1]) ** found["power"]
+    """The runs of a question that are compared with one another; narrow ones first in each."""
+    lines = [run for run in shapes if run["question"] == question]
+    found = {one: [run for run in lines if shape_runs.group(run) == one] for one in map(shape_runs.group, lines)}
+    return [sorted(found[one], key=lambda run: run["width"]) for one in sorted(found)]
 
 
 def tried(runs: Sequence[Run], told: str) -> str:
@@ -139,10 +129,17 @@ def tried(runs: Sequence[Run], told: str) -> str:
     return "; ".join(cells)
 
 
-def power_of(found: Run, form: str) -> str:
-    """A fitted rule: its value and its power, each with its bounds."""
-    value, power = ([found[key], *found[f"{key}_bounds"]] for key in ("value", "power"))
-    return "{} ({}–{}), {} ({} to {})".format(*(f"{one:{form}}" for one in value), *(f"{one:.2f}" for one in power))
+def rule_of(found: Run, form: str, names: dict[str, str]) -> str:
+    """A fitted rule: its value at the centre of the runs and its powers, each with its bounds."""
+    if not found["determined"]:
+        return ""
+    return "; ".join(
+        "{}: {} ({} to {})".format(
+            told,
+            *(f"{one:{form if name == 'value' else '.2f'}}" for one in (found["rule"][name], *found["bounds"][name])),
+        )
+        for name, told in names.items()
+    )
 
 
 def shape(shapes: Sequence[Run], say: Words) -> list[str]:
@@ -151,48 +148,46 @@ def shape(shapes: Sequence[Run], say: Words) -> list[str]:
     if not found["runs"]:
         return []
     rows = [
-        (f"{runs[0]['flops_per_token'] / 1e6:.0f} M", tried(runs, "{width} × {layers}"))
+        (
+            f"{runs[0]['flops_per_token'] / 1e6:.0f} M",
+            f"{runs[0]['tokens'] / 1e6:g} M",
+            tried(runs, "{width} × {layers}"),
+            f"{shape_runs.chosen_at(found, 'shape', runs[0]):.0f}" if found["determined"] else "",
+        )
         for runs in groups(shapes, "shape")
     ]
-    presets = []
-    for name in PRESETS:
-        one = preset(name, shape_runs.VOCABULARY)
-        cost = one.flops_per_token(ROW_LENGTH)
-        presets.append(
-            (
-                f"`{name}`",
-                f"{one.width} × {one.layers}",
-                f"{one.width / one.layers:.0f}",
-                f"{at(found, 'shape', cost):.0f}" if found["determined"] else "",
-            )
-        )
+    presets = ", ".join(
+        f"`{name}` {one.width / one.layers:.0f}"
+        for name, one in ((name, preset(name, shape_runs.VOCABULARY)) for name in PRESETS)
+    )
+    names = {
+        "value": say("width over layers at the centre", "中心处的宽与层数之比"),
+        "tokens": say("its power of the tokens", "随词元数的幂"),
+        "flops_per_token": say("of the operations for a token", "随每词元运算量的幂"),
+    }
     return [
         say("### Width and depth", "### 宽与深"),
         say(
-            f"Models that cost alike for a token saw {shape_runs.SHAPE_TOKENS / 1e6:g} M tokens each, from narrow and "
-            "deep to wide and\nshallow ([shapes.jsonl](shapes.jsonl), `benchmarks/shapes.py`); bits per byte:",
-            f"每个词元的计算量相同的模型各看 {shape_runs.SHAPE_TOKENS / 1e6:g} M 词元，从窄而深到宽而浅\n"
-            "（[shapes.jsonl](shapes.jsonl)，`benchmarks/shapes.py`）；每字节比特：",
+            "Models that cost alike for a token saw as many tokens, from narrow and deep to wide and shallow\n"
+            "([shapes.jsonl](shapes.jsonl), `benchmarks/shapes.py`); bits per byte, the best of a line in bold:",
+            "每个词元的计算量相同的模型看同样多的词元，从窄而深到宽而浅\n"
+            "（[shapes.jsonl](shapes.jsonl)，`benchmarks/shapes.py`）；每字节比特，每行最好的用粗体：",
         ),
-        say.table(
-            (("operations for a token", "每词元运算量"), ("width × layers: bits per byte", "宽 × 层：每字节比特")),
-            rows,
-            2,
-        ),
-        _said(found, power_of(found, ".0f"), "width over layers", "宽与层数之比", say),
         say.table(
             (
-                ("size", "规模"),
-                ("width × layers", "宽 × 层"),
-                ("width over layers", "宽与层数之比"),
-                ("the rule's", "规律给出"),
+                ("operations for a token", "每词元运算量"),
+                ("tokens", "词元"),
+                ("width × layers: bits per byte", "宽 × 层：每字节比特"),
+                ("fitted width over layers", "拟合的宽与层数之比"),
             ),
-            presets,
+            rows,
+            3,
         ),
+        _said(found, rule_of(found, ".0f", names), say),
         say(
-            "The sizes have the field's usual shapes and not this rule's; what is larger than the runs above is\n"
-            "extrapolated.",
-            "各规模取领域里常用的形状，并非由这条规律算出；比上面各次运行更大的都是外推。",
+            f"The sizes of the dial have the field's usual shapes, width over layers: {presets}.\n"
+            "They are for runs longer than these.",
+            f"旋钮的各规模取领域里常用的形状，宽与层数之比为：{presets}。\n它们是为比这里更长的运行准备的。",
         ),
     ]
 
@@ -205,7 +200,7 @@ def horizon(shapes: Sequence[Run], say: Words) -> list[str]:
     rows = []
     for runs in groups(shapes, "horizon"):
         operations = runs[0]["operations"]
-        best = at(found, "horizon", operations) if found["determined"] else float("nan")
+        best = shape_runs.chosen_at(found, "horizon", runs[0]) if found["determined"] else float("nan")
         rows.append(
             (
                 f"{operations:.1e}",
@@ -214,6 +209,10 @@ def horizon(shapes: Sequence[Run], say: Words) -> list[str]:
                 f"{operations / 6 / best**2:.1f}",
             )
         )
+    names = {
+        "value": say("parameters at the centre", "中心处的参数个数"),
+        "operations": say("their power of the operations", "随总运算量的幂"),
+    }
     return [
         say("### Horizon", "### 训练多长"),
         say(
@@ -231,7 +230,7 @@ def horizon(shapes: Sequence[Run], say: Words) -> list[str]:
             rows,
             2,
         ),
-        _said(found, power_of(found, ".3g"), "parameters", "参数个数", say),
+        _said(found, rule_of(found, ".3g", names), say),
         say(
             f"The dial trains for {dial.TOKENS_PER_PARAMETER} tokens per parameter where nothing is said, as "
             "[Chinchilla](https://arxiv.org/abs/2203.15556)\nfound for models a thousand times as large.",
@@ -241,12 +240,11 @@ def horizon(shapes: Sequence[Run], say: Words) -> list[str]:
     ]
 
 
-def _said(found: Run, rule: str, english: str, chinese: str, say: Words) -> str:
+def _said(found: Run, rule: str, say: Words) -> str:
     if not found["determined"]:
         return say("These runs determine no rule.", "这些运行定不出规律。")
     return say(
         f"The surface through all {found['runs']} runs misses them by {found['missed']:.4f} bits per byte. Its lowest "
-        f"point, {english} at the\ncentre of the runs and its power of what is given: {rule}.",
-        f"穿过全部 {found['runs']} 次运行的曲面与它们相差 {found['missed']:.4f} 每字节比特。"
-        f"它的最低点，即各次运行中心处的{chinese}，以及它随给定量的幂：\n{rule}。",
+        f"point:\n{rule}.",
+        f"穿过全部 {found['runs']} 次运行的曲面与它们相差 {found['missed']:.4f} 每字节比特。它的最低点：\n{rule}。",
     )

@@ -3,7 +3,8 @@
 In: the text and ids that `learning.py text` made. Out: `docs/results/shapes.jsonl`, one line a run, and from all lines
 the two rules. Each question keeps the other things equal; batch and rate are the dial's own for every run:
 
-- `shape`: as many operations for a token and as many tokens, from narrow and deep to wide and shallow;
+- `shape`: as many operations for a token and as many tokens, from narrow and deep to wide and shallow, for several
+  numbers of both;
 - `horizon`: as many operations in all, from small models that see much text to large ones that see little.
 
 A run's result depends on its tokens and not on the clock, so that a busy machine measures the same; one thread each.
@@ -13,8 +14,9 @@ not repeated:
     python benchmarks/shapes.py run shape horizon
     python benchmarks/shapes.py fit
 
-Both rules are response surfaces, as in `dial.py`: held-out bits per byte as a quadratic function of two logarithms, the
-one that is chosen and the one that is given, whose lowest point over the first is a power of the second.
+Both rules are response surfaces, as in `dial.py`: held-out bits per byte as a quadratic function of the logarithm of
+what is chosen, whose linear term moves with the logarithms of what is given, and whose level is free for every group of
+runs that were given alike. Its lowest point is then a product of powers of what is given.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ from danlu.train.dial import pace
 
 RESULT = Path("docs/results/shapes.jsonl")
 VOCABULARY = 8192
-SHAPE_TOKENS = 1_000_000
 SHAPES = (
     ((96, 11), (128, 5), (160, 2), (192, 1)),
     ((96, 23), (128, 12), (160, 7), (192, 4), (288, 1)),
-    ((160, 23), (224, 11), (288, 6), (384, 3), (448, 2)),
 )
 """Width and layers; the shapes of one line cost alike for a token."""
+SHAPE_TOKENS = ((250_000, 1_000_000, 4_000_000), (1_000_000,))
+"""For how many tokens the shapes of each line are trained."""
 OPERATIONS = (5e12, 1.5e13, 4.5e13)
 HORIZONS = (
     ((32, 2), (64, 2), (96, 3), (128, 3)),
@@ -50,11 +52,11 @@ HORIZONS = (
     ((64, 2), (96, 3), (128, 3), (192, 4), (256, 5)),
 )
 """The shapes of one line are trained with as many operations in all, those of `OPERATIONS`."""
-QUESTIONS = {
-    "shape": {"chosen": "aspect", "given": "flops_per_token", "centre": (48.0, 2.4e7)},
-    "horizon": {"chosen": "matmul", "given": "operations", "centre": (1.6e6, 1.5e13)},
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "shape": {"chosen": "aspect", "centre": 48.0, "given": {"tokens": 1e6, "flops_per_token": 1.7e7}},
+    "horizon": {"chosen": "matmul", "centre": 1.6e6, "given": {"operations": 1.5e13}},
 }
-"""What a question chooses and by what, both as powers; where their logarithms are zero."""
+"""What a question chooses, and by what; each with where its logarithm is zero."""
 Line = dict[str, Any]
 
 
@@ -84,7 +86,12 @@ def main() -> None:
 def runs(question: str) -> Iterator[dict[str, Any]]:
     """Width, layers, tokens, batch and rate of each run of a question."""
     if question == "shape":
-        asked = [(width, layers, SHAPE_TOKENS) for line in SHAPES for width, layers in line]
+        asked = [
+            (width, layers, tokens)
+            for line, lengths in zip(SHAPES, SHAPE_TOKENS, strict=True)
+            for tokens in lengths
+            for width, layers in line
+        ]
     else:
         asked = [
             (width, layers, round(operations / model(width, layers).flops_per_token(ROW_LENGTH)))
@@ -120,46 +127,64 @@ def costs(key: Line) -> dict[str, float]:
     }
 
 
+def group(line: Line) -> tuple[float, ...]:
+    """What was equal in the runs that are compared with one another: for a token and in length, or in all."""
+    if line["question"] == "horizon":
+        return (float(f"{line['operations']:.2g}"),)
+    shapes = next(number for number, shapes in enumerate(SHAPES) if (line["width"], line["layers"]) in shapes)
+    return (shapes, line["tokens"])
+
+
 def fit(lines: Sequence[Line], question: str) -> dict[str, Any]:
-    """The rule of a question: its value at the centre and its power, each with the bounds of nine in ten fits to
-    surfaces whose misses are dealt out anew; by how much the surface misses the runs, in bits per byte."""
+    """The rule of a question: its value at the centre and the power of each thing given, with the bounds of nine in ten
+    fits to surfaces whose misses are dealt out anew; by how much the surface misses the runs, in bits per byte."""
     lines = [line for line in lines if line["question"] == question]
     if not lines:
         return {"runs": 0, "determined": False}
     table, bits = surface(lines, question), np.array([line["bits_per_byte"] for line in lines])
     found, _, rank, _ = np.linalg.lstsq(table, bits, rcond=None)
     missed = bits - table @ found
+    told = {"runs": len(lines), "missed": float(np.sqrt(np.mean(missed**2)))}
     random = np.random.default_rng(0)
     scale = math.sqrt(len(bits) / max(1, len(bits) - table.shape[1]))
     dealt = [table @ found + scale * random.choice(missed, len(bits)) for _ in range(DRAWS)]
-    centre = QUESTIONS[question]["centre"][0]
-    drawn = np.sort([lowest(np.linalg.lstsq(table, one, rcond=None)[0], centre) for one in dealt], axis=0)
-    value, power = lowest(found, centre)
+    again = [np.linalg.lstsq(table, one, rcond=None)[0] for one in dealt]
+    if rank < table.shape[1] or min(one[0] for one in (found, *again)) <= 0:  # no bowl, or one by chance
+        return {**told, "determined": False}
+    drawn = np.sort([lowest(one, question) for one in again], axis=0)
+    low, high = drawn[DRAWS // 20], drawn[-DRAWS // 20]
+    names = ("value", *QUESTIONS[question]["given"])
     return {
-        "runs": len(lines),
-        "determined": bool(rank == table.shape[1] and found[1] > 0),
-        "value": value,
-        "power": power,
-        "value_bounds": drawn[[DRAWS // 20, -DRAWS // 20], 0].tolist(),
-        "power_bounds": drawn[[DRAWS // 20, -DRAWS // 20], 1].tolist(),
-        "curvature": float(found[1]),
-        "missed": float(np.sqrt(np.mean(missed**2))),
+        **told,
+        "determined": True,
+        "rule": dict(zip(names, lowest(found, question), strict=True)),
+        "bounds": dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)),
     }
 
 
 def surface(lines: Sequence[Line], question: str) -> np.ndarray:
-    """The columns of the response surface, a row for each run: those of the lowest point first."""
+    """The columns of the response surface, a row for each run: square, linear term, how that moves, levels."""
     asked = QUESTIONS[question]
-    chosen, given = (
-        np.log([line[asked[name]] for line in lines]) - math.log(centre)
-        for name, centre in zip(("chosen", "given"), asked["centre"], strict=True)
-    )
-    return np.column_stack([chosen, chosen**2, chosen * given, np.ones(len(lines)), given, given**2])
+    chosen = np.log([line[asked["chosen"]] / asked["centre"] for line in lines])
+    moved = [chosen * np.log([line[name] / centre for line in lines]) for name, centre in asked["given"].items()]
+    groups = sorted({group(line) for line in lines})
+    level = np.array([[group(line) == one for one in groups] for line in lines])
+    return np.column_stack([chosen**2, chosen, *moved, level.astype(float)])
 
 
-def lowest(found: np.ndarray, centre: float) -> tuple[float, float]:
-    """Where the surface is lowest over what is chosen: the value at the centre, and the power of what is given."""
-    return centre * math.exp(-found[0] / (2 * found[1])), -found[2] / (2 * found[1])
+def lowest(found: np.ndarray, question: str) -> list[float]:
+    """Where a surface is lowest over what is chosen: the value at the centre, and the power of each thing given."""
+    asked = QUESTIONS[question]
+    square, linear, *moved = found[: 2 + len(asked["given"])]
+    return [float(asked["centre"] * np.exp(-linear / (2 * square))), *(-one / (2 * square) for one in moved)]
+
+
+def chosen_at(found: dict[str, Any], question: str, given: Line) -> float:
+    """What a fitted rule chooses where so much is given."""
+    value = found["rule"]["value"]
+    for name, centre in QUESTIONS[question]["given"].items():
+        value *= (given[name] / centre) ** found["rule"][name]
+    return value
 
 
 if __name__ == "__main__":

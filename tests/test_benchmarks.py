@@ -88,27 +88,25 @@ def test_the_dials_fit_finds_a_rule_that_it_was_given():
 
 @pytest.mark.parametrize("question", ["shape", "horizon"])
 def test_the_rules_of_shape_and_horizon_find_what_they_were_given(question):
-    """Runs whose loss is a bowl around a known power; those of the other question do not count."""
+    """Runs whose loss is a bowl around known powers; those of the other question do not count."""
     shapes = benchmark("shapes")
     asked = shapes.QUESTIONS[question]
-    value, given_centre = asked["centre"]
-    runs = [
-        {
-            "question": question,
-            asked["chosen"]: chosen,
-            asked["given"]: given,
-            "bits_per_byte": 2
-            - 0.1 * np.log(given / given_centre)
-            + 0.03 * np.log(chosen / (1.5 * value * (given / given_centre) ** 0.3)) ** 2,
-        }
-        for given in (given_centre / 3, given_centre, given_centre * 3)
-        for chosen in (value / 4, value / 2, value, value * 2, value * 4)
-    ]
+    powers = dict(zip(asked["given"], (0.3, -0.2), strict=False))
+    runs = [{"question": question, **run, **shapes.costs(run)} for run in shapes.runs(question)]
+    first: dict = {}
+    for run in runs:
+        best = 1.5 * asked["centre"]
+        for name, centre in asked["given"].items():
+            run[name] = first.setdefault(shapes.group(run), run)[name]  # what is nearly equal, quite equal
+            best *= (run[name] / centre) ** powers[name]
+        run["bits_per_byte"] = 2 + sum(shapes.group(run)) / 1e14 + 0.03 * np.log(run[asked["chosen"]] / best) ** 2
     found = shapes.fit([*runs, {"question": "another"}], question)
     assert found["determined"]
-    np.testing.assert_allclose([found["value"], found["power"]], [1.5 * value, 0.3], rtol=1e-6)
-    np.testing.assert_allclose(found["value_bounds"], 1.5 * value, rtol=1e-5)
+    wanted = {"value": 1.5 * asked["centre"], **powers}
+    np.testing.assert_allclose([found["rule"][name] for name in wanted], list(wanted.values()), rtol=1e-6)
+    np.testing.assert_allclose(found["bounds"]["value"], wanted["value"], rtol=1e-5)
     assert found["missed"] < 1e-9
+    np.testing.assert_allclose(shapes.chosen_at(found, question, asked["given"]), wanted["value"])
     hill = [{**run, "bits_per_byte": -run["bits_per_byte"]} for run in runs]
     assert not shapes.fit(hill, question)["determined"]
 
