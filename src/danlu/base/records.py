@@ -105,6 +105,13 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
             yield conversation_from_dict(json.loads(line))
 
 
+def text_bytes(record: Document | Conversation) -> int:
+    """UTF-8 bytes of a document's text, or of what is said in a conversation."""
+    if isinstance(record, Document):
+        return len(record.text.encode())
+    return sum(len(message.content.encode()) for message in record.messages)
+
+
 def document_from_dict(record: Mapping[str, Any]) -> Document:
     """Read back what `Document.to_dict` wrote; trusts its input (foreign files go through `corpus.readers`)."""
     return Document(record["id"], record["text"], record["source"], record.get("language", ""), record.get("split"))

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from danlu.base.records import Conversation, Document
+from danlu.base.records import Conversation, Document, text_bytes
 from danlu.shards.files import Encoded
 from danlu.shards.order import scramble
 from danlu.tokenizer.chat import ChatTemplate, Rendered
@@ -58,13 +58,8 @@ class Given:
         self.records[kind] = 0
         for record in records:
             self.records[kind] += 1
-            self.bytes += len(record.text.encode()) if isinstance(record, Document) else text_bytes(record)
+            self.bytes += text_bytes(record)
             yield record
-
-
-def text_bytes(conversation: Conversation) -> int:
-    """UTF-8 bytes of what is said in a conversation."""
-    return sum(len(message.content.encode()) for message in conversation.messages)
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], tally: Tally) -> Iterator[Encoded]:

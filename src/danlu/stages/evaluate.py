@@ -28,8 +28,7 @@ from danlu.base.artifact import Artifact, seal, write_atomically
 from danlu.base.books import check_balance
 from danlu.base.config import Count, Settings
 from danlu.base.errors import DataError
-from danlu.base.records import Conversation, Document, read_conversations, read_documents
-from danlu.shards.encode import text_bytes
+from danlu.base.records import Conversation, Document, read_conversations, read_documents, text_bytes
 
 if TYPE_CHECKING:
     from danlu.convert import Loaded
@@ -130,12 +129,12 @@ class Account:
     def counted(self, records: Iterable[R]) -> Iterator[R]:
         for record in records:
             self.given += 1
-            self.given_bytes += _size(record)
+            self.given_bytes += text_bytes(record)
             yield record
 
     def leave_out(self, reason: str, record: Document | Conversation) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
-        self.cut(reason, _size(record))
+        self.cut(reason, text_bytes(record))
 
     def cut(self, reason: str, num_bytes: int) -> None:
         """Count bytes as left out; the rest of their record may be used."""
@@ -151,11 +150,6 @@ class Account:
         check_balance(f"bytes of the {kind} for the test", self.given_bytes, {**used_bytes, **self.left_out_bytes})
 
 
-def _size(record: Document | Conversation) -> int:
-    """UTF-8 bytes of what a record says."""
-    return len(record.text.encode()) if isinstance(record, Document) else text_bytes(record)
-
-
 def _scored(scores: Mapping[str, Sequence[Score]]) -> tuple[dict[str, int], dict[str, int]]:
     """How many documents were scored, and what became of their bytes."""
     every = [score for part in scores.values() for score in part]
@@ -168,7 +162,7 @@ def _answered(conversations: Sequence[Conversation], marked: Sequence[Marked]) -
     outcomes = ["too long" if one.finish == "too long" else "answered" for one in marked]
     num_bytes = Counter[str]()
     for conversation, outcome in zip(conversations, outcomes, strict=False):  # the records' own balance tells of others
-        num_bytes[outcome] += _size(conversation)
+        num_bytes[outcome] += text_bytes(conversation)
     return Counter(outcomes), num_bytes
 
 
